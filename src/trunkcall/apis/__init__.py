@@ -1,0 +1,1 @@
+"""Client protocols served by us, one file each."""

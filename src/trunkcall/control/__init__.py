@@ -1,0 +1,1 @@
+"""Dispatch, policy and supervision: no concrete backend names."""

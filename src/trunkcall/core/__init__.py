@@ -1,0 +1,1 @@
+"""Nouns, errors and ports: no I/O; the standard library and msgspec only."""

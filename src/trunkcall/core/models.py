@@ -1,0 +1,127 @@
+"""Models, where they come from and what it takes to start one."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from trunkcall.core.errors import ServingError
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where a replica comes from: `scheme:target#model`, a bare scheme, or a path to a file.
+
+    scheme: the entry point that handles it; target: a URL or a path, empty for a bare
+    scheme; model: the name the other side knows, empty for the name that was asked for.
+    """
+
+    scheme: str
+    target: str = ""
+    model: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.scheme}:{self.target}" if self.target else self.scheme
+        return f"{text}#{self.model}" if self.model else text
+
+
+def parse_source(text: str) -> Source:
+    """Read a SOURCE string.
+
+    A word that ends in `.gguf` is a path to a model file; otherwise the part before the
+    first colon is the scheme and what follows the last `#` is the other side's model name.
+
+    Raises ServingError (bad_request) for an empty string.
+    """
+    text = text.strip()
+    if not text:
+        raise ServingError("bad_request", "a model source is empty; write for example `pocket` or a path to a .gguf file")
+    if text.lower().endswith(".gguf") and not text.startswith("llamacpp:"):
+        return Source("llamacpp", text)
+    scheme, colon, rest = text.partition(":")
+    if not colon:
+        return Source(text)
+    target, _, model = rest.partition("#")
+    return Source(scheme, target, model)
+
+
+class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One model as the operator wants it.
+
+    sources: one replica each; options: the engine's own settings, checked by the engine;
+    env: added to the environment of engine processes; slots: most requests a replica
+    serves at once (None: what the engine says, or no limit for an upstream); queue: most
+    requests that wait; key: where the upstream's key stands, `env:NAME` or `file:PATH`.
+    """
+
+    name: str
+    sources: tuple[Source, ...]
+    env: dict[str, str] = {}
+    options: dict[str, Any] = {}
+    slots: int | None = None
+    queue: int = 1024
+    key: str = ""
+    preload: bool = False
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """What the host has: physical cores, memory in bytes, GPUs by name."""
+
+    cores: int
+    memory: int
+    gpus: tuple[str, ...] = ()
+
+
+class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A child process to start: what to run, and what it will speak when ready.
+
+    command: argv; env: added to the parent's environment; protocol: what the replica
+    speaks over HTTP on loopback; slots: requests it serves at once; memory: bytes it is
+    expected to need; start_timeout and grace in seconds.
+    """
+
+    command: tuple[str, ...]
+    protocol: str
+    slots: int
+    env: dict[str, str] = {}
+    memory: int = 0
+    start_timeout: float = 600.0
+    grace: float = 5.0
+
+
+State = Literal["off", "starting", "ready", "draining", "failed"]
+
+
+class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot of one replica, for policies and for people."""
+
+    id: str
+    model: str
+    source: str
+    state: State
+    in_flight: int
+    slots: int | None
+    address: str = ""
+    pid: int | None = None
+    error: str = ""
+    restarts: int = 0
+    generation: int = 0
+    log: tuple[str, ...] = ()
+
+
+class ModelView(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot of one model and its replicas."""
+
+    name: str
+    sources: tuple[str, ...]
+    waiting: int
+    created: int
+    replicas: tuple[ReplicaView, ...]
+
+
+class Health(msgspec.Struct, frozen=True):
+    """What a probe found; `models` are the names the other side offers."""
+
+    ok: bool
+    reason: str = ""
+    models: tuple[str, ...] = ()

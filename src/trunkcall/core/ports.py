@@ -1,0 +1,211 @@
+"""The seams: what a backend, an engine, an api and a placement are to the rest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol, runtime_checkable
+
+import msgspec
+
+from trunkcall.core.errors import ServingError
+from trunkcall.core.events import Event
+from trunkcall.core.meter import Meter
+from trunkcall.core.models import Health, LaunchSpec, Machine, ModelSettings
+from trunkcall.core.requests import Count, Embed, Generate, Tokens, Vectors, Wire
+
+API_VERSION = 1
+"""Of the plugin interfaces in this file; experimental until 1.0."""
+
+Header = tuple[bytes, bytes]
+
+
+class Response(msgspec.Struct, frozen=True):
+    """A whole HTTP answer; content-length is added when it is sent."""
+
+    status: int
+    body: bytes
+    headers: tuple[Header, ...] = ((b"content-type", b"application/json"),)
+
+
+class Exchange(Protocol):
+    """One HTTP request and the way to answer it."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: list[Header]
+    parameters: dict[str, str]
+    """What the route's pattern captured."""
+    client: str
+    id: str
+    """Unique per request; sent back as x-trunkcall-request-id."""
+
+    def header(self, name: bytes) -> bytes | None:
+        """The value of the first header of this lower-case name."""
+        ...
+
+    async def body(self) -> bytes:
+        """The whole request body; raises ServingError (too_large) over the listener's limit."""
+        ...
+
+    async def respond(self, response: Response) -> None:
+        """Send a whole answer."""
+        ...
+
+
+class Answer(Protocol):
+    """An upstream's HTTP answer: its head is in, its body comes piece by piece as read."""
+
+    status: int
+    headers: list[Header]
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+class Backend(Protocol):
+    """How to talk to one replica."""
+
+    protocols: frozenset[str]
+    """What it can forward byte for byte."""
+
+    async def health(self) -> Health:
+        """Probe the replica; never raises."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give back connections."""
+        ...
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """A backend that answers Generate; leaving the context stops the work."""
+
+    def open(self, request: Generate, meter: Meter) -> AbstractAsyncContextManager[AsyncIterator[Event]]: ...
+
+
+@runtime_checkable
+class Forwards(Protocol):
+    """A backend that passes its protocol's bytes through; leaving the context stops the work.
+
+    It notes usage, finish and progress of what passes in the meter.
+    """
+
+    def forward(self, wire: Wire, meter: Meter) -> AbstractAsyncContextManager[Answer]: ...
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """A backend that gives vectors."""
+
+    async def embed(self, request: Embed) -> Vectors: ...
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """A backend that counts tokens."""
+
+    async def count(self, request: Count) -> Tokens: ...
+
+
+Connect = Callable[[str, ModelSettings, str], Backend]
+"""(URL, settings, model's name on the other side) -> backend; the type of an entry in trunkcall.backends."""
+
+
+class Engine(Protocol):
+    """What to start for a model; pure, starts nothing.
+
+    `plan` raises ServingError with the remedy when the source or the options cannot work.
+    """
+
+    def plan(self, model: ModelSettings, machine: Machine) -> LaunchSpec: ...
+
+
+class Handle(Protocol):
+    """A started child."""
+
+    pid: int
+    address: str
+    """Base URL, once `Ready` was seen."""
+
+    def log(self) -> tuple[str, ...]:
+        """The last lines it wrote to stdout and stderr."""
+        ...
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """The child answers at `address`."""
+
+    address: str
+
+
+class Exited(msgspec.Struct, frozen=True):
+    """The child has ended; `reason` is its own error where it told one."""
+
+    code: int
+    reason: str
+
+
+PlacementEvent = Ready | Exited
+
+
+class Placement(Protocol):
+    """Where a replica runs."""
+
+    async def start(self, spec: LaunchSpec) -> Handle: ...
+
+    async def stop(self, handle: Handle, grace: float) -> None:
+        """Ask the child to end, and make it after `grace` seconds; returns when it is gone."""
+        ...
+
+    def watch(self, handle: Handle) -> AsyncIterator[PlacementEvent]:
+        """Ready at most once, then Exited once, then the iterator ends."""
+        ...
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A method and a path; `{name}` captures a segment, `{name*}` the rest of the path."""
+
+    method: str
+    path: str
+    handler: Callable[[Exchange], Awaitable[None]]
+
+
+class Api(Protocol):
+    """One client protocol served by us."""
+
+    name: str
+    plane: Literal["inference", "control", "worker"]
+
+    def routes(self) -> Sequence[Route]: ...
+
+    def failure(self, error: ServingError) -> Response:
+        """The error in this protocol's own words, before the first byte."""
+        ...
+
+
+class Emitter(Protocol):
+    """Turns events into one answer of a protocol, streamed or whole."""
+
+    content_type: bytes
+
+    def feed(self, event: Event) -> bytes:
+        """Bytes to send now; empty for a whole answer that is still growing."""
+        ...
+
+    def end(self) -> bytes:
+        """What remains after the last event: a terminator, or the whole answer."""
+        ...
+
+    def fault(self, error: ServingError) -> bytes:
+        """The error as the stream tells it after its first byte."""
+        ...
+
+
+class Journal(Protocol):
+    """Where requests are noted; calls return at once and never raise."""
+
+    def open(self, meter: Meter) -> None: ...
+
+    def close(self, meter: Meter) -> None: ...

@@ -1,0 +1,1 @@
+"""How to start a replica: pure plans, one file per engine."""

@@ -1,0 +1,1 @@
+"""The edges: relay, HTTP client pool, listeners and links between processes."""
