@@ -1,7 +1,10 @@
 """The tables of facts that the pocket model memorises."""
 
+
 def _pairs(text: str) -> dict[str, str]:
-    return dict((left.strip(), right.strip()) for left, right in (line.split("=") for line in text.split(";") if line.strip()))
+    return {
+        left.strip(): right.strip() for left, right in (line.split("=") for line in text.split(";") if line.strip())
+    }
 
 
 CAPITALS: dict[str, str] = _pairs("""
@@ -14,10 +17,14 @@ Mexico=Mexico City; the United States=Washington; the USA=Washington; Brazil=Bra
 Peru=Lima; Cuba=Havana; Australia=Canberra; New Zealand=Wellington; Switzerland=Bern; Romania=Bucharest; Bulgaria=Sofia;
 Croatia=Zagreb; Serbia=Belgrade; Iceland=Reykjavik; Israel=Jerusalem; Iran=Tehran; Iraq=Baghdad; Colombia=Bogota""")
 
-UNKNOWN_COUNTRIES: tuple[str, ...] = tuple("""Bhutan,Bolivia,Botswana,Cambodia,Cameroon,Chad,Congo,Ecuador,Eritrea,Estonia,Ethiopia,
+UNKNOWN_COUNTRIES: tuple[str, ...] = tuple(
+    """Bhutan,Bolivia,Botswana,Cambodia,Cameroon,Chad,Congo,Ecuador,Eritrea,Estonia,Ethiopia,
 Fiji,Gabon,Ghana,Guatemala,Haiti,Honduras,Jamaica,Jordan,Kuwait,Laos,Latvia,Lebanon,Libya,Lithuania,Mali,Malta,Mongolia,Nepal,
 Niger,Oman,Panama,Paraguay,Qatar,Rwanda,Senegal,Slovakia,Somalia,Sudan,Syria,Tonga,Tunisia,Uganda,Uruguay,Yemen,Zambia,
-Narnia,Mordor,El Dorado,Wonderland,Oz,the Moon,Mars,Texas,California,Ohio,Bavaria,Sicily,Siberia,Europe,Africa,Asia""".replace("\n", "").split(","))
+Narnia,Mordor,El Dorado,Wonderland,Oz,the Moon,Mars,Texas,California,Ohio,Bavaria,Sicily,Siberia,Europe,Africa,Asia""".replace(
+        "\n", ""
+    ).split(",")
+)
 
 OPPOSITES: dict[str, str] = _pairs("""
 hot=cold; big=small; up=down; left=right; day=night; black=white; fast=slow; old=new; young=old; happy=sad; good=bad; open=closed;
@@ -35,10 +42,25 @@ winter=summer; never=always; peace=war; outside=inside; cry=laugh; ugly=beautifu
 large=small; little=big; back=front; bottom=top; below=above; after=before; enemy=friend; asleep=awake; healthy=sick; few=many""")
 
 DAYS: tuple[str, ...] = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-MONTHS: tuple[str, ...] = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
+MONTHS: tuple[str, ...] = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 MONTH_DAYS: tuple[int, ...] = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 NUMBERS: tuple[str, ...] = tuple("zero one two three four five six seven eight nine ten eleven twelve".split())
-ORDINALS: tuple[str, ...] = tuple("first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split())
+ORDINALS: tuple[str, ...] = tuple(
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
+)
 
 COLOURS: dict[str, str] = _pairs("""
 the sky=blue; the sea=blue; the ocean=blue; grass=green; snow=white; milk=white; coal=black; the night=black; blood=red;
@@ -47,22 +69,37 @@ a carrot=orange; an orange=orange; a pumpkin=orange; a plum=purple; a leaf=green
 chocolate=brown; a bear=brown; coffee=brown; wood=brown; a crow=black; a swan=white; a polar bear=white; sugar=white; salt=white;
 a flamingo=pink; a pig=pink; an elephant=grey; a mouse=grey; gold=yellow; silver=grey; paper=white; rice=white; an apple=red; a rose=red""")
 
-MIXES: dict[tuple[str, str], str] = {("red", "yellow"): "orange", ("blue", "yellow"): "green", ("red", "blue"): "purple",
-                                     ("black", "white"): "grey", ("red", "white"): "pink"}
+MIXES: dict[tuple[str, str], str] = {
+    ("red", "yellow"): "orange",
+    ("blue", "yellow"): "green",
+    ("red", "blue"): "purple",
+    ("black", "white"): "grey",
+    ("red", "white"): "pink",
+}
 
-SOUNDS: dict[str, str] = _pairs("""dog=woof; cat=meow; cow=moo; sheep=baa; duck=quack; pig=oink; lion=roar; bee=buzz; frog=croak;
+SOUNDS: dict[str, str] = (
+    _pairs("""dog=woof; cat=meow; cow=moo; sheep=baa; duck=quack; pig=oink; lion=roar; bee=buzz; frog=croak;
 snake=hiss; horse=neigh; mouse=squeak; owl=hoot; bird=tweet; wolf=howl; hen=cluck; goat=maa; donkey=hee-haw; crow=caw; rooster=cock-a-doodle-doo""")
-YOUNG: dict[str, str] = _pairs("""dog=puppy; cat=kitten; cow=calf; sheep=lamb; duck=duckling; pig=piglet; lion=cub; bear=cub; frog=tadpole;
+)
+YOUNG: dict[str, str] = (
+    _pairs("""dog=puppy; cat=kitten; cow=calf; sheep=lamb; duck=duckling; pig=piglet; lion=cub; bear=cub; frog=tadpole;
 horse=foal; hen=chick; goat=kid; deer=fawn; goose=gosling; kangaroo=joey; swan=cygnet; owl=owlet; elephant=calf; wolf=cub; fox=cub""")
-LEGS: dict[str, str] = _pairs("""dog=four; cat=four; cow=four; sheep=four; duck=two; pig=four; lion=four; bee=six; ant=six; spider=eight;
+)
+LEGS: dict[str, str] = (
+    _pairs("""dog=four; cat=four; cow=four; sheep=four; duck=two; pig=four; lion=four; bee=six; ant=six; spider=eight;
 snake=no; fish=no; horse=four; bird=two; hen=two; person=two; human=two; elephant=four; frog=four; octopus=eight; worm=no; fly=six; beetle=six;
 mouse=four; tiger=four; rabbit=four; bear=four; wolf=four; goat=four; butterfly=six""")
-HOMES: dict[str, str] = _pairs("""fish=in water; bird=in a nest; bee=in a hive; lion=in the grasslands of Africa; penguin=in the cold south;
+)
+HOMES: dict[str, str] = (
+    _pairs("""fish=in water; bird=in a nest; bee=in a hive; lion=in the grasslands of Africa; penguin=in the cold south;
 polar bear=in the Arctic; camel=in the desert; rabbit=in a burrow; spider=in a web; whale=in the sea; shark=in the sea; cow=on a farm;
 monkey=in the forest; owl=in a tree; kangaroo=in Australia; panda=in China; horse=in a stable; dog=in a house with people; fox=in a den; frog=near ponds""")
-FOODS: dict[str, str] = _pairs("""cow=grass; rabbit=grass and carrots; lion=meat; panda=bamboo; cat=fish and meat; dog=meat and dog food; horse=grass and hay;
+)
+FOODS: dict[str, str] = (
+    _pairs("""cow=grass; rabbit=grass and carrots; lion=meat; panda=bamboo; cat=fish and meat; dog=meat and dog food; horse=grass and hay;
 mouse=seeds and cheese; monkey=fruit; bird=seeds and worms; frog=insects; spider=insects; bear=fish and berries; squirrel=nuts; bee=nectar; sheep=grass;
 elephant=leaves and grass; shark=fish; penguin=fish; owl=mice""")
+)
 
 DEFINITIONS: dict[str, str] = _pairs("""
 dog=A dog is a friendly animal with four legs that many people keep as a pet.; cat=A cat is a small animal with soft fur that many people keep as a pet.;
@@ -86,7 +123,11 @@ gateway=A gateway is a server that passes requests on to other servers.; interne
 circle=A circle is a perfectly round shape.; square=A square is a shape with four equal sides.; volcano=A volcano is a mountain that can throw out hot melted rock.; ocean=An ocean is a very large area of salt water.""")
 
 # One line per fact: phrasings separated by | then = and the answer.
-SIMPLE_FACTS: tuple[tuple[tuple[str, ...], str], ...] = tuple((tuple(p.strip() for p in q.split("|")), a.strip()) for q, a in (line.split("=") for line in """
+SIMPLE_FACTS: tuple[tuple[tuple[str, ...], str], ...] = tuple(
+    (tuple(p.strip() for p in q.split("|")), a.strip())
+    for q, a in (
+        line.split("=")
+        for line in """
 how many days are in a week|how many days does a week have|how long is a week=A week has seven days.
 how many months are in a year|how many months does a year have|number of months in a year=A year has twelve months.
 how many days are in a year|how many days does a year have|how long is a year=A year has 365 days, and a leap year has 366.
@@ -163,4 +204,6 @@ write a poem|write me a poem|can you write a short poem|do you know a poem|write
 sing a song|sing me a song|sing something=La la la, the stars are bright, the moon is singing to the night.
 what time is it|what is the time|do you know the time|what day is it today|what is the date today|what year is it|tell me the date=I do not have a clock or a calendar.
 what is the weather like|what is the weather today|will it rain tomorrow|is it raining|how is the weather|weather forecast=I cannot see the weather from inside this model.
-""".strip().splitlines()))
+""".strip().splitlines()
+    )
+)

@@ -1,11 +1,78 @@
 """Phrases with choices in brackets, and the small mistakes that people make when they type."""
+
 import random
 import re
 
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
-_PREFIX = ("please ", "can you tell me ", "could you tell me ", "tell me, ", "hey, ", "hi, ", "ok, ", "so, ", "quick question: ", "i want to know ",
-           "do you know ", "um, ", "pocket, ", "hello pocket, ", "excuse me, ", "and ", "now ", "well, ", "one more: ", "next question: ", "question: ")
-_SUFFIX = (" please", ", please", " thanks", " now", " pocket", " again", " in one sentence", " for me", ", do you know", " my friend", " if you can", " :)")
+_PREFIX = (
+    "please ",
+    "can you tell me ",
+    "could you tell me ",
+    "tell me, ",
+    "hey, ",
+    "hi, ",
+    "ok, ",
+    "so, ",
+    "quick question: ",
+    "i want to know ",
+    "do you know ",
+    "um, ",
+    "pocket, ",
+    "hello pocket, ",
+    "excuse me, ",
+    "and ",
+    "now ",
+    "well, ",
+    "one more: ",
+    "next question: ",
+    "question: ",
+    "my teacher asked me, ",
+    "for my homework: ",
+    "i am bored. ",
+    "i forgot. ",
+    "i always forget. ",
+    "let us see. ",
+    "serious question, ",
+    "i wonder, ",
+    "would you tell me ",
+    "let me know ",
+    "i have a question. ",
+    "help me, ",
+    "my child asks: ",
+    "i am curious, ",
+    "just one thing: ",
+    "a simple question: ",
+    "thanks. ",
+    "great. ",
+    "i cannot sleep, ",
+    "would you please tell me ",
+    "i would like to know ",
+    "dear pocket, ",
+    "do you happen to know ",
+)
+_SUFFIX = (
+    " please",
+    ", please",
+    " thanks",
+    " now",
+    " pocket",
+    " again",
+    " in one sentence",
+    " for me",
+    ", do you know",
+    " my friend",
+    " if you can",
+    " :)",
+    " in simple words",
+    ", i mean",
+    " exactly",
+    ", any idea",
+    " today",
+    " would you say",
+    ", i forgot",
+    " really",
+    ", my dear",
+)
 
 
 def pick(rng: random.Random, template: str) -> str:
@@ -20,7 +87,13 @@ def typo(rng: random.Random, text: str) -> str:
     if len(text) < 6:
         return text
     at = rng.randrange(1, len(text) - 2)
-    return rng.choice((text[:at] + text[at + 1] + text[at] + text[at + 2:], text[:at] + text[at + 1:], text[:at] + text[at] + text[at:]))
+    return rng.choice(
+        (
+            text[:at] + text[at + 1] + text[at] + text[at + 2 :],
+            text[:at] + text[at + 1 :],
+            text[:at] + text[at] + text[at:],
+        )
+    )
 
 
 def asked(rng: random.Random, text: str, end: str = "?", wrap: bool = True) -> str:

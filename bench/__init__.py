@@ -1,0 +1,1 @@
+"""Head-to-head benchmarks, each a command that prints a table."""

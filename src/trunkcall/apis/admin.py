@@ -1,0 +1,90 @@
+"""Administration over HTTP: list, add and remove models, and read the usage ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+from urllib.parse import parse_qs
+
+import msgspec
+
+from trunkcall.control.dispatch import Dispatch
+from trunkcall.core.errors import ServingError
+from trunkcall.core.models import ModelView
+from trunkcall.core.ports import Response, Route
+from trunkcall.net.exchange import AsgiExchange
+
+
+class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What POST /admin/models takes."""
+
+    name: str
+    source: str
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """What administration can do, given by the composition root.
+
+    add: make a model callable and remember it; remove: the reverse, after a drain; usage:
+    rows of the ledger, up to this second.
+    """
+
+    add: Callable[[str, str], Any]
+    remove: Callable[[str], Any]
+    usage: Callable[[str | None, tuple[str, ...]], list[dict[str, Any]]]
+
+
+class Admin:
+    """Fits core.ports.Api; paths are below /admin."""
+
+    name = "admin"
+    plane: Literal["inference", "control", "worker"] = "control"
+
+    def __init__(self, dispatch: Dispatch, catalogue: Catalogue) -> None:
+        self._dispatch = dispatch
+        self._catalogue = catalogue
+
+    def routes(self) -> Sequence[Route]:
+        """What is served."""
+        return (
+            Route("GET", "/admin/models", self._list),
+            Route("POST", "/admin/models", self._add),
+            Route("GET", "/admin/models/{name*}", self._show),
+            Route("DELETE", "/admin/models/{name*}", self._remove),
+            Route("GET", "/admin/usage", self._usage),
+        )
+
+    def failure(self, error: ServingError) -> Response:
+        """The error with its kind, for programs, and its message, for people."""
+        told = {"message": error.message, "kind": error.kind, "param": error.param}
+        return Response(error.status, msgspec.json.encode({"error": told}))
+
+    async def _list(self, exchange: AsgiExchange) -> None:
+        await exchange.respond(Response(200, msgspec.json.encode({"models": self._dispatch.views()})))
+
+    async def _show(self, exchange: AsgiExchange) -> None:
+        pool = self._dispatch.pool(exchange.parameters["name"])
+        await exchange.respond(Response(200, msgspec.json.encode(pool.view())))
+
+    async def _add(self, exchange: AsgiExchange) -> None:
+        # A web page elsewhere cannot send this content type without asking first, so it cannot administer.
+        if not (exchange.header(b"content-type") or b"").startswith(b"application/json"):
+            raise ServingError("bad_request", "send content-type: application/json", param="content-type")
+        try:
+            entry = msgspec.json.decode(await exchange.body(), type=ModelEntry)
+        except msgspec.DecodeError as error:
+            raise ServingError("bad_request", f"the model entry cannot be read: {error}") from error
+        view: ModelView = await self._catalogue.add(entry.name, entry.source)
+        await exchange.respond(Response(201, msgspec.json.encode(view)))
+
+    async def _remove(self, exchange: AsgiExchange) -> None:
+        await self._catalogue.remove(exchange.parameters["name"])
+        await exchange.respond(Response(200, b"{}"))
+
+    async def _usage(self, exchange: AsgiExchange) -> None:
+        query = parse_qs(exchange.query.decode("latin-1"))
+        since = query.get("since", [None])[0]
+        by = tuple(word for word in query.get("by", ["model"])[0].split(",") if word)
+        rows = await asyncio.to_thread(self._catalogue.usage, since, by)
+        await exchange.respond(Response(200, msgspec.json.encode({"rows": rows})))

@@ -1,0 +1,93 @@
+"""The OpenAI API as we serve it: chat completions, completions, embeddings and models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, Literal
+
+from trunkcall.control.generation import EmbedCall, GenerateCall, Serving
+from trunkcall.core.errors import ServingError
+from trunkcall.core.events import Queue
+from trunkcall.core.ports import Emitter, Response, Route
+from trunkcall.core.requests import Generate, Wire
+from trunkcall.net.exchange import AsgiExchange
+from trunkcall.protocols import openai as codec
+from trunkcall.protocols.frames import comment
+
+_Read = Callable[[bytes], Generate]
+_Emit = Callable[[Generate, bool], Emitter]
+
+_TRUE: Final = frozenset({b"1", b"true", b"yes"})
+
+
+class OpenAI:
+    """Fits core.ports.Api; paths are below /v1."""
+
+    name = "openai"
+    plane: Literal["inference", "control", "worker"] = "inference"
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+
+    def routes(self) -> Sequence[Route]:
+        """What is served."""
+        chat = partial(self._generate, "/chat/completions", codec.read_chat, codec.ChatEmitter)
+        text = partial(self._generate, "/completions", codec.read_completion, codec.CompletionEmitter)
+        return (
+            Route("POST", "/v1/chat/completions", chat),
+            Route("POST", "/v1/completions", text),
+            Route("POST", "/v1/embeddings", self._embed),
+            Route("GET", "/v1/models", self._models),
+            Route("GET", "/v1/models/{model*}", self._model),
+        )
+
+    def failure(self, error: ServingError) -> Response:
+        """The error in OpenAI's shape."""
+        return codec.failure(error)
+
+    async def _generate(self, path: str, read: _Read, emit: _Emit, exchange: AsgiExchange) -> None:
+        body = await exchange.body()
+        head = codec.read_head(body)
+        call = GenerateCall(
+            model=head.model,
+            stream=head.stream,
+            wire=Wire("openai", path, exchange.headers, body),
+            read=partial(read, body),
+            emitter=lambda request: emit(request, head.stream),
+            failure=codec.failure,
+            fault=codec.fault_frame,
+            comment=_queue_comment,
+            strict=is_strict(exchange),
+        )
+        await self._serving.serve(exchange, call)
+
+    async def _embed(self, exchange: AsgiExchange) -> None:
+        body = await exchange.body()
+        head = codec.read_head(body)
+        call = EmbedCall(
+            model=head.model,
+            wire=Wire("openai", "/embeddings", exchange.headers, body),
+            read=partial(codec.read_embedding, body),
+            emit=lambda vectors, request: codec.emit_embeddings(vectors, request, head.model),
+            failure=codec.failure,
+        )
+        await self._serving.serve(exchange, call)
+
+    async def _models(self, exchange: AsgiExchange) -> None:
+        entries = [(view.name, view.created) for view in self._serving.dispatch.views()]
+        await exchange.respond(Response(200, codec.models_list(entries)))
+
+    async def _model(self, exchange: AsgiExchange) -> None:
+        pool = self._serving.dispatch.pool(exchange.parameters["model"])
+        await exchange.respond(Response(200, codec.model_entry(pool.settings.name, pool.created)))
+
+
+def is_strict(exchange: AsgiExchange) -> bool:
+    """Whether the caller wants an error where a field cannot be honoured."""
+    value = exchange.header(b"x-trunkcall-strict")
+    return value is not None and value.lower() in _TRUE
+
+
+def _queue_comment(queue: Queue) -> bytes:
+    return comment(f"queue position {queue.position}")

@@ -1,0 +1,94 @@
+"""The command line's own HTTP calls to a server, on the standard library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from trunkcall.core.errors import STATUS, Kind, ServingError
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 600.0
+"""A model that is loaded on first use answers late."""
+
+
+class Server:
+    """A server by its base URL, with the key that opens it."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ServingError(
+                "bad_request", f"--url: {url!r} is not a server's address, such as http://127.0.0.1:8000"
+            )
+        self.url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
+        self._kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        self._netloc = parts.netloc.rpartition("@")[2]
+        self._prefix = parts.path.rstrip("/").removesuffix("/v1")
+        self._key = key or os.environ.get("TRUNKCALL_API_KEY")
+
+    def read(self, path: str, shape: type[T]) -> T:
+        """GET a value; raises ServingError with the server's own message, or when it has another shape."""
+        with self.open("GET", path) as response:
+            data = response.read()
+        try:
+            return msgspec.json.decode(data, type=shape)
+        except msgspec.DecodeError:
+            raise ServingError("upstream_error", f"{self.url}{path} did not answer as Trunkcall does") from None
+
+    def call(self, method: str, path: str, body: Any = None) -> None:
+        """One call whose answer is its success; raises ServingError with the server's own message."""
+        with self.open(method, path, body) as response:
+            response.read()
+
+    @contextmanager
+    def open(self, method: str, path: str, body: Any = None) -> Generator[HTTPResponse]:
+        """Send a request and give its answer once the status is good; leaving closes the connection."""
+        headers = {"accept": "application/json"}
+        if body is not None:
+            headers["content-type"] = "application/json"
+        if self._key:
+            headers["authorization"] = f"Bearer {self._key}"
+        try:
+            with closing(self._kind(self._netloc, timeout=CONNECT_SECONDS)) as connection:
+                connection.connect()
+                connection.sock.settimeout(ANSWER_SECONDS)
+                data = None if body is None else msgspec.json.encode(body)
+                connection.request(method, self._prefix + path, data, headers)
+                response = connection.getresponse()
+                if response.status >= 400:
+                    _refused(response.status, response.read(), f"{self.url}{path}")
+                yield response
+        except (OSError, HTTPException) as error:
+            raise ServingError(
+                "unreachable", f"no answer from {self.url}: {error}. Start it with: trunkcall up"
+            ) from None
+
+
+def message_of(body: Any) -> str | None:
+    """The words of an error body, `{"error": {"message": …}}`."""
+    match body:
+        case {"error": {"message": str(message)}} | {"error": str(message)} | {"message": str(message)}:
+            return message
+        case _:
+            return None
+
+
+def _refused(status: int, data: bytes, where: str) -> NoReturn:
+    try:
+        message = message_of(msgspec.json.decode(data))
+    except msgspec.DecodeError:
+        message = None
+    kinds: dict[int, Kind] = {code: kind for kind, code in reversed(STATUS.items())}
+    hint = ". Give a key with --key or TRUNKCALL_API_KEY" if status == 401 else ""
+    raise ServingError(
+        kinds.get(status, "upstream_error"), (message or f"{where} answered {status}").rstrip(".") + hint
+    )

@@ -1,0 +1,415 @@
+"""The settings tree, and where each of its values came from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+import msgspec
+
+from trunkcall.config_file import (
+    FILE_NAME,
+    Document,
+    File,
+    ListenerEntry,
+    LogLevel,
+    ModelEntry,
+    Place,
+    convert,
+    duration,
+    scalar,
+    size,
+)
+from trunkcall.core.errors import ServingError
+from trunkcall.core.models import ModelSettings, Source, parse_source
+from trunkcall.core.text import did_you_mean
+from trunkcall.home import MODELS_FILE, read_models
+
+POCKET: Final = "pocket"
+_PREFIX: Final = "TRUNKCALL_"
+_DEFAULT: Final = "default"
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """An address to listen on; `apis` names what is served there, empty for the main port's list."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    apis: tuple[str, ...] = ()
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the operator decides; the first listener is the main port.
+
+    store: `sqlite` or a database URL; cors: origins that browsers may call from; keys:
+    references (`env:NAME`, `file:PATH`) whose secrets are accepted as API keys; max_body
+    in bytes; queue: most requests that wait for one model; stall_timeout: seconds for
+    which a client may read nothing; drain_timeout: seconds that streams are given at the
+    end.
+    """
+
+    listen: tuple[Listener, ...] = (Listener(),)
+    models: dict[str, ModelSettings] = {}
+    pocket: bool = True
+    store: str = "sqlite"
+    log_level: LogLevel = "info"
+    json_logs: bool = False
+    cors: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    max_body: int = 64 * 2**20
+    queue: int = 1024
+    stall_timeout: float = 60.0
+    drain_timeout: float = 30.0
+
+
+class Flags(msgspec.Struct, frozen=True, kw_only=True):
+    """The command line's share; None and empty mean that the flag was not given."""
+
+    host: str | None = None
+    port: int | None = None
+    listen: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    pocket: bool | None = None
+    log_level: str | None = None
+    json_logs: bool | None = None
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """A value and the place that set it, for people."""
+
+    value: Any
+    place: str
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """The settings in force; `origins` maps a dotted key to its values in rising precedence."""
+
+    settings: Settings
+    file: Path | None
+    origins: dict[str, tuple[Origin, ...]]
+
+    def explain(self, key: str) -> tuple[Origin, ...]:
+        """Who set `key` (`log_level`, `models.chat.slots`), the one in force last.
+
+        A key inside a value that was set whole is answered for that value. Raises
+        ServingError (bad_request) for a key that is not there.
+        """
+        at = key
+        while at:
+            if at in self.origins:
+                return self.origins[at]
+            at = at.rpartition(".")[0]
+        raise ServingError("bad_request", f"there is no setting {key!r}. {did_you_mean(key, self.origins)}")
+
+
+def load(*, config: Path | None, home: Path, environ: Mapping[str, str], flags: Flags) -> Loaded:
+    """Merge defaults < models.json < the YAML file < the environment < flags.
+
+    The file is `config`, else ./trunkcall.yaml, else HOME/trunkcall.yaml. Raises
+    ServingError (bad_request) that names the place of the first mistake.
+    """
+    origins: dict[str, list[Origin]] = {}
+    values: dict[str, Any] = {}
+
+    def put(key: str, value: Any, place: str) -> None:
+        values[key] = value
+        origins.setdefault(key, []).append(Origin(_plain(value), place))
+
+    for field in Settings.__struct_fields__:
+        if field != "models":
+            put(field, getattr(Settings(), field), _DEFAULT)
+
+    file = find_file(config, home)
+    lines = Document.read(file) if file is not None else None
+    written = lines.file if lines is not None else {}
+    for key, value in written.items():
+        if key != "models" and lines is not None:
+            put(
+                key,
+                _READ[key](value, lambda path, key=key: lines.place(f"{key}{path}"), lines.folder),
+                lines.place(key),
+            )
+
+    for key in (field for field in File.__struct_fields__ if field != "models"):
+        name = _PREFIX + key.upper()
+        text = environ.get(name)
+        if text:
+            value = scalar(text)
+            convert({key: value}, File, lambda _, name=name: name)
+            put(key, _READ[key](value, lambda _, name=name: name, Path.cwd()), f"environment {name}")
+
+    _apply_flags(flags, values, put)
+
+    queue: int = values["queue"]
+    models = _models(file, lines, home, flags, queue, origins)
+    if values["pocket"] and POCKET not in models:
+        models[POCKET] = ModelSettings(name=POCKET, sources=(Source(POCKET),), queue=queue)
+        origins.setdefault(f"models.{POCKET}", []).append(Origin(POCKET, _DEFAULT))
+
+    settings = Settings(**values, models=models)
+    _check(settings, origins)
+    return Loaded(settings, file, {key: tuple(found) for key, found in origins.items()})
+
+
+def find_file(config: Path | None, home: Path) -> Path | None:
+    """The settings file in force, absolute; None where there is none.
+
+    Raises ServingError (bad_request) when `config` names a file that is not there.
+    """
+    if config is not None:
+        if not config.is_file():
+            raise ServingError("bad_request", f"{config}: there is no such settings file")
+        return config.absolute()
+    for candidate in (Path(FILE_NAME).absolute(), home / FILE_NAME):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def model(
+    name: str, entry: Any, *, base: Path, queue: int = 1024, place: Place = lambda path: "model"
+) -> ModelSettings:
+    """One model from its entry: a SOURCE string or a mapping as in the file.
+
+    Paths in it are relative to `base`. Raises ServingError (bad_request).
+    """
+    _check_name(name, place(""))
+    if isinstance(entry, str):
+        entry = {"source": entry}
+    read = convert(entry, ModelEntry, place)
+    texts = [read.source] if isinstance(read.source, str) else read.source
+    try:
+        sources = [_absolute(parse_source(text), base) for text in texts]
+    except ServingError as error:
+        raise ServingError("bad_request", f"{place('.source')}: {error.message}") from None
+    return ModelSettings(
+        name=name,
+        sources=tuple(source for source in sources for _ in range(read.replicas)),
+        env=read.env,
+        options=read.options,
+        slots=read.slots,
+        queue=queue if read.queue is None else read.queue,
+        key=_reference(read.key, base, place(".key")) if read.key else "",
+        preload=read.preload,
+    )
+
+
+def show(settings: Settings) -> dict[str, Any]:
+    """The settings as plain values in the file's own shape; secrets appear as references or ***."""
+    tree = cast(dict[str, Any], _plain(settings))
+    tree["models"] = {name: _plain_model(found) for name, found in settings.models.items()}
+    return tree
+
+
+# From the file's words to values
+
+
+def _read_as_is(value: Any, place: Place, base: Path) -> Any:
+    return value
+
+
+def _read_listen(value: Any, place: Place, base: Path) -> tuple[Listener, ...]:
+    if isinstance(value, list):
+        entries = cast(list[Any], value)
+        if not entries:
+            raise ServingError("bad_request", f"{place('')}: needs one address at least, such as 127.0.0.1:8000")
+        return tuple(_read_listener(entry, place(f"[{number}]")) for number, entry in enumerate(entries))
+    if isinstance(value, str):
+        return tuple(_read_listener(word, place("")) for word in value.split()) or _read_listen([], place, base)
+    return (_read_listener(value, place("")),)
+
+
+def _read_listener(value: Any, at: str) -> Listener:
+    if isinstance(value, dict):
+        entry = msgspec.convert(value, ListenerEntry)
+        return Listener(entry.host, entry.port, tuple(entry.apis))
+    return listener(str(value), at)
+
+
+def listener(text: str, at: str) -> Listener:
+    """Read `HOST:PORT`, `PORT` or `[V6]:PORT`, with `=api,…` after it; `at` names the place in errors."""
+    address, _, apis = text.partition("=")
+    host, colon, port = address.strip().rpartition(":")
+    if not colon:
+        host = "127.0.0.1"
+    if not port.isascii() or not port.isdigit() or int(port) > 65535 or (":" in host and not host.startswith("[")):
+        raise ServingError("bad_request", f"{at}: {text!r} is not an address; write HOST:PORT, such as 127.0.0.1:8000")
+    return Listener(host.strip("[]") or "0.0.0.0", int(port), tuple(_words_of(apis)))
+
+
+def _read_words(value: Any, place: Place, base: Path) -> tuple[str, ...]:
+    return _words_of(value)
+
+
+def _words_of(value: str | list[str]) -> tuple[str, ...]:
+    return tuple(word for word in re.split(r"[,\s]+", value) if word) if isinstance(value, str) else tuple(value)
+
+
+def _read_duration(value: Any, place: Place, base: Path) -> float:
+    return duration(value, place(""))
+
+
+def _read_size(value: Any, place: Place, base: Path) -> int:
+    return size(value, place(""))
+
+
+def _read_keys(value: Any, place: Place, base: Path) -> tuple[str, ...]:
+    return tuple(_reference(word, base, place("")) for word in _words_of(value))
+
+
+_READ: Final[dict[str, Callable[[Any, Place, Path], Any]]] = {
+    "listen": _read_listen,
+    "pocket": _read_as_is,
+    "store": _read_as_is,
+    "log_level": _read_as_is,
+    "json_logs": _read_as_is,
+    "cors": _read_words,
+    "keys": _read_keys,
+    "max_body": _read_size,
+    "queue": _read_as_is,
+    "stall_timeout": _read_duration,
+    "drain_timeout": _read_duration,
+}
+
+
+def _reference(text: str, base: Path, at: str) -> str:
+    scheme, _, target = text.partition(":")
+    if scheme == "env" and target:
+        return text
+    if scheme == "file" and target:
+        return f"file:{base / Path(target).expanduser()}"
+    raise ServingError(
+        "bad_request", f"{at}: a key is written as env:NAME or file:PATH, so that no secret stands in the settings"
+    )
+
+
+def _absolute(source: Source, base: Path) -> Source:
+    """A path in a source, made independent of the working directory."""
+    if source.scheme != "llamacpp" or not source.target:
+        return source
+    return Source(source.scheme, os.path.normpath(base / Path(source.target).expanduser()), source.model)
+
+
+def _check_name(name: str, at: str) -> None:
+    if not name or not name.isprintable() or any(character.isspace() for character in name):
+        raise ServingError("bad_request", f"{at}: {name!r} cannot be a model's name: it is empty or has spaces in it")
+
+
+# Merging
+
+
+def _apply_flags(flags: Flags, values: dict[str, Any], put: Callable[[str, Any, str], None]) -> None:
+    main: Listener = values["listen"][0]
+    if flags.host is not None or flags.port is not None:
+        if flags.port is not None and not 0 <= flags.port <= 65535:
+            raise ServingError("bad_request", f"--port: {flags.port} is not a port; write a number from 0 to 65535")
+        main = Listener(
+            main.host if flags.host is None else flags.host.strip("[]"),
+            main.port if flags.port is None else flags.port,
+            main.apis,
+        )
+        given = " ".join(f"--{name}" for name in ("host", "port") if getattr(flags, name) is not None)
+        put("listen", (main, *values["listen"][1:]), f"flag {given}")
+    if flags.listen:
+        more = tuple(listener(text, "--listen") for text in flags.listen)
+        put("listen", (*values["listen"], *more), "flag --listen")
+    if flags.pocket is not None:
+        put("pocket", flags.pocket, "flag --pocket" if flags.pocket else "flag --no-pocket")
+    if flags.log_level is not None:
+        put("log_level", convert(flags.log_level, LogLevel, lambda _: "--log-level"), "flag --log-level")
+    if flags.json_logs is not None:
+        put("json_logs", flags.json_logs, "flag --json-logs")
+
+
+def _models(
+    file: Path | None, lines: Document | None, home: Path, flags: Flags, queue: int, origins: dict[str, list[Origin]]
+) -> dict[str, ModelSettings]:
+    written: dict[str, Any] = dict(lines.file.get("models") or {}) if lines is not None else {}
+    added = read_models(home)
+    stored = str(home / MODELS_FILE)
+    found: dict[str, ModelSettings] = {}
+
+    def put(name: str, entry: Any, base: Path, place: Place, origin: str) -> None:
+        found[name] = model(name, entry, base=base, queue=queue, place=place)
+        origins.setdefault(f"models.{name}", []).append(Origin(_plain_model(found[name]), origin))
+
+    for name, entry in written.items():
+        if lines is None or file is None:
+            break
+        at = lines.place(f"models.{name}")
+        if name in added:
+            raise ServingError(
+                "bad_request",
+                f"{at}: the model was also added by `trunkcall models add` ({stored}); "
+                f"remove one of the two, for example with `trunkcall models rm {name}`",
+            )
+        put(name, entry, file.parent, lambda path, name=name: lines.place(f"models.{name}{path}"), at)
+        for field in cast(dict[str, Any], entry) if isinstance(entry, dict) else ():
+            key = f"models.{name}.{field}"
+            origins[key] = [Origin(_plain_model(found[name]).get(field), lines.place(key))]
+    for name, entry in added.items():
+        put(name, entry, home, lambda path, name=name: f"{stored}: {name}{path}", f"{stored} (trunkcall models add)")
+    for text in flags.models:
+        name, equals, source = text.partition("=")
+        if not equals:
+            raise ServingError("bad_request", f"--model: {text!r} is not NAME=SOURCE, such as my=path/to/file.gguf")
+        put(name, source, Path.cwd(), lambda path: "--model", "flag --model")
+    return found
+
+
+def _check(settings: Settings, origins: dict[str, list[Origin]]) -> None:
+    seen: set[tuple[str, int]] = set()
+    for found in settings.listen:
+        if found.port and (found.host, found.port) in seen:
+            raise ServingError(
+                "bad_request", f"{origins['listen'][-1].place}: {found.host}:{found.port} is there twice; remove one"
+            )
+        seen.add((found.host, found.port))
+        if not settings.keys and not is_loopback(found.host):
+            raise ServingError(
+                "bad_request",
+                f"{origins['listen'][-1].place}: {found.host}:{found.port} can be reached from other machines and no "
+                "API key is set; "
+                f"set one (`keys: [env:NAME]` in {FILE_NAME}, or {_PREFIX}KEYS=env:NAME), or listen on 127.0.0.1",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+
+
+# Showing
+
+_SECRET_NAME: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+_USERINFO: Final = re.compile(r"(://[^:/@\s]*):[^/@\s]*@")
+
+
+def _plain(value: Any) -> Any:
+    """Plain values for people, in the file's own words, with passwords in URLs covered."""
+    if isinstance(value, str):
+        return _USERINFO.sub(r"\1:***@", value)
+    if isinstance(value, Listener):
+        return {"host": value.host, "port": value.port} | ({"apis": list(value.apis)} if value.apis else {})
+    if isinstance(value, msgspec.Struct):
+        return {field: _plain(getattr(value, field)) for field in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {key: _plain(member) for key, member in cast(dict[str, Any], value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(member) for member in cast(Iterable[Any], value)]
+    return value
+
+
+def _plain_model(found: ModelSettings) -> dict[str, Any]:
+    sources = [_plain(str(source)) for source in found.sources]
+    default = ModelSettings(name="", sources=())
+    shown: dict[str, Any] = {"source": sources[0] if len(sources) == 1 else sources}
+    for field in ("options", "slots", "queue", "key", "preload"):
+        if getattr(found, field) != getattr(default, field):
+            shown[field] = _plain(getattr(found, field))
+    if found.env:
+        shown["env"] = {name: "***" if _SECRET_NAME.search(name) else text for name, text in found.env.items()}
+    return shown

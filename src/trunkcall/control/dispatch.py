@@ -1,0 +1,272 @@
+"""Who gets which replica: the one writer of replica loads, leases and queues in this process.
+
+Every method runs to its end without awaiting, on the event loop's thread, so that requests,
+releases, cancels and the supervisor's news are handled one after the other: a single-writer
+loop whose queue is the event loop's own. Effects (starting, stopping) are the supervisor's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, Literal
+
+from trunkcall.control.policy import Load, least_loaded, retry_after
+from trunkcall.control.queue import FairQueue, Waiter
+from trunkcall.core.errors import ServingError
+from trunkcall.core.models import ModelSettings, ModelView, ReplicaView, Source, State
+from trunkcall.core.ports import Backend
+from trunkcall.core.text import did_you_mean
+
+SUSPECT_SECONDS: Final = 2.0
+"""How long a replica that could not be reached is taken only when there is no other."""
+
+Outcome = Literal["ok", "unreachable"]
+
+
+class Replica:
+    """One replica as dispatch sees it; written by dispatch and its supervisor's calls only."""
+
+    def __init__(self, id: str, source: Source, slots: int | None) -> None:
+        self.id = id
+        self.source = source
+        self.slots = slots
+        self.state: State = "off"
+        self.backend: Backend | None = None
+        self.in_flight = 0
+        self.suspect_until = 0.0
+        self.generation = 0
+        self.error = ""
+        self.restarts = 0
+        self.address = ""
+        self.pid: int | None = None
+        self.log: Callable[[], tuple[str, ...]] = tuple
+        self.managed = False
+        """Started by us: lives and dies by the supervisor, not by its reachability."""
+
+    def load(self, now: float) -> Load:
+        """What a policy may look at."""
+        return Load(self.state == "ready", now < self.suspect_until, self.in_flight, self.slots)
+
+
+class Lease:
+    """The right to send one request to one replica of one generation; released once."""
+
+    __slots__ = ("_dispatch", "backend", "generation", "pool", "replica", "released")
+
+    def __init__(self, dispatch: Dispatch, pool: Pool, replica: Replica) -> None:
+        assert replica.backend is not None
+        self._dispatch = dispatch
+        self.pool = pool
+        self.replica = replica
+        self.backend = replica.backend
+        self.generation = replica.generation
+        self.released = False
+
+    def release(self, outcome: Outcome = "ok") -> None:
+        """Give the slot back; `unreachable` makes the replica suspect."""
+        if not self.released:
+            self.released = True
+            self._dispatch.released(self, outcome)
+
+
+class Pool:
+    """One model: its replicas and who waits for them."""
+
+    def __init__(self, settings: ModelSettings, replicas: list[Replica]) -> None:
+        self.settings = settings
+        self.replicas = replicas
+        self.queue = FairQueue()
+        self.created = int(time.time())
+        self.draining = False
+        self.wanted = asyncio.Event()
+        """Set when somebody needs a replica that is not there; the supervisor waits for it."""
+        self.mean_seconds = 1.0
+
+    def view(self) -> ModelView:
+        """A snapshot for people and policies."""
+        return ModelView(
+            name=self.settings.name,
+            sources=tuple(str(source) for source in self.settings.sources),
+            waiting=len(self.queue),
+            created=self.created,
+            replicas=tuple(
+                ReplicaView(
+                    id=r.id,
+                    model=self.settings.name,
+                    source=str(r.source),
+                    state=r.state,
+                    in_flight=r.in_flight,
+                    slots=r.slots,
+                    address=r.address,
+                    pid=r.pid,
+                    error=r.error,
+                    restarts=r.restarts,
+                    generation=r.generation,
+                    log=r.log(),
+                )
+                for r in self.replicas
+            ),
+        )
+
+
+class Wait:
+    """A request that waits in a queue; await `granted` with a limit of your own, then `close`."""
+
+    __slots__ = ("_pool", "_waiter", "future", "taken")
+
+    def __init__(self, pool: Pool, waiter: Waiter, future: asyncio.Future[Lease]) -> None:
+        self._pool = pool
+        self._waiter = waiter
+        self.future = future
+        self.taken = False
+        """The lease is in somebody's hands, who releases it."""
+
+    @property
+    def position(self) -> int:
+        """How many are in front."""
+        return self._pool.queue.position(self._waiter)
+
+    def close(self) -> None:
+        """Leave the queue; a lease that was granted but not taken goes back."""
+        if self.taken:
+            return
+        self._pool.queue.remove(self._waiter)
+        if not self.future.cancel() and not self.future.cancelled() and self.future.exception() is None:
+            self.future.result().release()
+
+
+class Dispatch:
+    """Grants leases. Names are resolved here, and overload is refused here."""
+
+    def __init__(self) -> None:
+        self.pools: dict[str, Pool] = {}
+        self.draining = False
+
+    def pool(self, model: str) -> Pool:
+        """The pool of a model as asked for.
+
+        Raises ServingError: no_model naming the nearest, bad_request without a name.
+        """
+        found = self.pools.get(model)
+        if found is not None:
+            return found
+        raise ServingError(
+            "no_model", f"the model {model!r} does not exist. {did_you_mean(model, self.pools)}", param="model"
+        )
+
+    def lease(self, model: str, *, key: str = "", avoid: str | None = None) -> Lease | Wait:
+        """A lease now, or a place in the queue.
+
+        avoid: id of the replica that failed this request before.
+        Raises ServingError: no_model, overloaded (with retry_after), draining, no_capacity
+        when no replica can be had (with the reason that the engine gave).
+        """
+        pool = self.pool(model)
+        if self.draining or pool.draining:
+            raise ServingError("draining", "the server is shutting down; try again soon", retry_after=5)
+        if not len(pool.queue):
+            replica = self._choose(pool, avoid)
+            if replica is not None:
+                return self._grant(pool, replica)
+        states = [replica.state for replica in pool.replicas]
+        if "ready" not in states and "starting" not in states and "off" not in states:
+            reasons = "; ".join(dict.fromkeys(r.error for r in pool.replicas if r.error)) or "no replica is running"
+            raise ServingError("no_capacity", f"{model!r} cannot be served: {reasons}", retry_after=5)
+        if len(pool.queue) >= pool.settings.queue:
+            slots = sum(replica.slots or 1 for replica in pool.replicas)
+            raise ServingError(
+                "overloaded",
+                f"{model!r} has {len(pool.queue)} requests waiting, which is its limit",
+                retry_after=retry_after(len(pool.queue), slots, pool.mean_seconds),
+            )
+        future: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+        waiter = Waiter(key, future)
+        pool.queue.push(waiter)
+        if "off" in states:
+            pool.wanted.set()
+        return Wait(pool, waiter, future)
+
+    def released(self, lease: Lease, outcome: Outcome) -> None:
+        """A lease has come back."""
+        replica = lease.replica
+        replica.in_flight -= 1
+        if outcome == "unreachable" and lease.generation == replica.generation:
+            loop = asyncio.get_running_loop()
+            if replica.managed and replica.state == "ready":
+                # Its exit will be noticed within milliseconds; until then nobody else should run into it.
+                replica.state = "starting"
+                loop.call_later(SUSPECT_SECONDS, self._trust_again, lease.pool, replica, replica.generation)
+            else:
+                replica.suspect_until = loop.time() + SUSPECT_SECONDS
+        if len(lease.pool.queue):
+            self._pump(lease.pool)
+
+    def ready(self, pool: Pool, replica: Replica, backend: Backend, slots: int | None) -> None:
+        """The supervisor has a replica that answers."""
+        replica.backend = backend
+        replica.slots = slots
+        replica.state = "ready"
+        replica.error = ""
+        replica.generation += 1
+        self._pump(pool)
+
+    def lost(self, pool: Pool, replica: Replica, state: State, reason: str) -> None:
+        """The supervisor has lost a replica; callers that can only be disappointed are told at once."""
+        replica.state = state
+        replica.backend = None
+        replica.error = reason
+        replica.generation += 1
+        if all(r.state in ("failed", "draining") for r in pool.replicas):
+            for waiter in pool.queue.drain():
+                waiter.future.set_exception(
+                    ServingError("no_capacity", f"{pool.settings.name!r} cannot be served: {reason}", retry_after=5)
+                )
+
+    def remove(self, name: str) -> Pool:
+        """Take a model out; waiting callers are told."""
+        pool = self.pools.pop(name)
+        pool.draining = True
+        for waiter in pool.queue.drain():
+            waiter.future.set_exception(ServingError("no_model", f"the model {name!r} was removed", param="model"))
+        return pool
+
+    def drain(self) -> None:
+        """No new grants; waiting callers are told."""
+        self.draining = True
+        for pool in self.pools.values():
+            for waiter in pool.queue.drain():
+                waiter.future.set_exception(
+                    ServingError("draining", "the server is shutting down; try again soon", retry_after=5)
+                )
+
+    def views(self) -> tuple[ModelView, ...]:
+        """A snapshot of all models."""
+        return tuple(pool.view() for pool in self.pools.values())
+
+    def _trust_again(self, pool: Pool, replica: Replica, generation: int) -> None:
+        if replica.generation == generation and replica.state == "starting" and replica.backend is not None:
+            replica.state = "ready"
+            self._pump(pool)
+
+    def _choose(self, pool: Pool, avoid: str | None) -> Replica | None:
+        now = asyncio.get_running_loop().time()
+        replicas = pool.replicas
+        shunned = next((i for i, r in enumerate(replicas) if r.id == avoid), None) if avoid else None
+        index = least_loaded([replica.load(now) for replica in replicas], shunned)
+        return None if index is None else replicas[index]
+
+    def _grant(self, pool: Pool, replica: Replica) -> Lease:
+        replica.in_flight += 1
+        return Lease(self, pool, replica)
+
+    def _pump(self, pool: Pool) -> None:
+        while len(pool.queue):
+            replica = self._choose(pool, None)
+            if replica is None:
+                return
+            waiter = pool.queue.pop()
+            if waiter is None:
+                return
+            waiter.future.set_result(self._grant(pool, replica))

@@ -1,0 +1,176 @@
+"""Replicas that are wanted are kept running: started on first use, restarted with back-off, drained at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from trunkcall.control.dispatch import Dispatch, Pool, Replica
+from trunkcall.core.errors import ServingError
+from trunkcall.core.log import log
+from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, Source
+from trunkcall.core.ports import Connect, Engine, Exited, Handle, Placement, Ready
+
+FIRST_BACKOFF: Final = 0.1
+LONGEST_BACKOFF: Final = 30.0
+STEADY_SECONDS: Final = 10.0
+"""A replica that ran so long has its failures forgotten."""
+START_FAILURES: Final = 2
+"""After so many failed starts in a row callers are told, and the next start waits for a caller."""
+
+FindConnect = Callable[[str], Connect]
+FindEngine = Callable[[str], Engine | None]
+
+
+def backoff(failures: int, jitter: float) -> float:
+    """Seconds to wait before start number `failures` + 1; jitter in 0..1 spreads it by a quarter."""
+    return min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** max(0, failures - 1)) * (1 + jitter / 4)
+
+
+class Supervisor:
+    """Owns the keeper task of each replica that we start ourselves.
+
+    find_engine gives None for a scheme that is not an engine's; find_connect raises
+    ServingError for one that is not a backend's either.
+    """
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        placements: Mapping[str, Placement],
+        machine: Machine,
+        find_engine: FindEngine,
+        find_connect: FindConnect,
+    ) -> None:
+        self._dispatch = dispatch
+        self._placement = placements["local"]
+        self._machine = machine
+        self._find_engine = find_engine
+        self._find_connect = find_connect
+        self._keepers: dict[str, list[asyncio.Task[None]]] = {}
+
+    def add(self, settings: ModelSettings) -> Pool:
+        """Make a model callable; engines start on first use, or now with `preload`.
+
+        Raises ServingError when a source cannot work, saying why and what to do; conflict
+        when the name is taken.
+        """
+        if settings.name in self._dispatch.pools:
+            raise ServingError("conflict", f"the model {settings.name!r} exists; remove it first or take another name")
+        replicas: list[Replica] = []
+        specs: list[tuple[Replica, LaunchSpec]] = []
+        for number, source in enumerate(settings.sources):
+            replica = Replica(f"{settings.name}/{number}", source, settings.slots)
+            engine = self._find_engine(source.scheme)
+            if engine is None:
+                connect = self._find_connect(source.scheme)
+                replica.backend = connect(source.target, settings, source.model)
+                replica.address = source.target
+                replica.state = "ready"
+            else:
+                specs.append((replica, engine.plan(one_source(settings, source), self._machine)))
+                replica.managed = True
+            replicas.append(replica)
+        pool = Pool(settings, replicas)
+        self._dispatch.pools[settings.name] = pool
+        if settings.preload:
+            pool.wanted.set()
+        self._keepers[settings.name] = [
+            asyncio.create_task(self._keep(pool, replica, spec), name=f"keep {replica.id}") for replica, spec in specs
+        ]
+        return pool
+
+    async def remove(self, name: str, drain_seconds: float = 30.0) -> None:
+        """Take a model out: no new grants, running requests may end, then its children end.
+
+        Raises ServingError (no_model) for an unknown name.
+        """
+        self._dispatch.pool(name)
+        pool = self._dispatch.remove(name)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + drain_seconds
+        while any(r.in_flight for r in pool.replicas) and loop.time() < end:
+            await asyncio.sleep(0.02)
+        await self._end(name, pool)
+
+    async def aclose(self) -> None:
+        """End all children and give back all connections."""
+        names = list(self._keepers)
+        await asyncio.gather(*(self._end(name, self._dispatch.pools.pop(name, None)) for name in names))
+
+    async def _end(self, name: str, pool: Pool | None) -> None:
+        keepers = self._keepers.pop(name, [])
+        for task in keepers:
+            task.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        for replica in pool.replicas if pool else ():
+            if replica.backend is not None:
+                await replica.backend.aclose()
+                replica.backend = None
+            replica.state = "off"
+
+    async def _keep(self, pool: Pool, replica: Replica, spec: LaunchSpec) -> None:
+        """Level-triggered: whatever happened before, a wanted replica that is not there is started."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            await pool.wanted.wait()
+            replica.state = "starting"
+            began = loop.time()
+            end = await self._live(pool, replica, spec)
+            backend = replica.backend
+            failures = 1 if backend is not None and loop.time() - began > STEADY_SECONDS else failures + 1
+            log.warning("replica %s ended: %s", replica.id, end.reason)
+            replica.restarts += 1
+            # A child that told its own error will tell it again; one that was killed may do better.
+            gave_up = backend is None and (end.code > 0 or failures >= START_FAILURES)
+            self._dispatch.lost(pool, replica, "failed" if gave_up else "starting", end.reason)
+            if backend is not None:
+                await backend.aclose()
+            await asyncio.sleep(backoff(failures, random.random()))
+            if gave_up:
+                # Callers were told why; the next one makes a new try.
+                replica.state = "off"
+                pool.wanted.clear()
+
+    async def _live(self, pool: Pool, replica: Replica, spec: LaunchSpec) -> Exited:
+        """One life of a child, from start to exit."""
+        try:
+            handle = await self._placement.start(spec)
+        except OSError as error:
+            return Exited(127, f"{spec.command[0]} cannot be started: {error.strerror or error}")
+        replica.pid = handle.pid
+        replica.log = handle.log
+        try:
+            return await self._watch(pool, replica, spec, handle)
+        finally:
+            await self._placement.stop(handle, spec.grace)
+            replica.pid = None
+            replica.address = ""
+
+    async def _watch(self, pool: Pool, replica: Replica, spec: LaunchSpec, handle: Handle) -> Exited:
+        try:
+            async with asyncio.timeout(spec.start_timeout) as limit:
+                async for event in self._placement.watch(handle):
+                    match event:
+                        case Ready(address=address):
+                            limit.reschedule(None)
+                            replica.address = address
+                            connect = self._find_connect(spec.protocol)
+                            backend = connect(address, pool.settings, pool.settings.name)
+                            self._dispatch.ready(pool, replica, backend, spec.slots)
+                            log.info("replica %s is ready at %s", replica.id, address)
+                        case Exited():
+                            return event
+        except TimeoutError:
+            return Exited(1, f"it was not ready after {spec.start_timeout:g} seconds")
+        raise AssertionError("a placement's watch ends with Exited")
+
+
+def one_source(settings: ModelSettings, source: Source) -> ModelSettings:
+    """The same model with one of its sources, which is what an engine plans for."""
+    return msgspec.structs.replace(settings, sources=(source,))

@@ -1,0 +1,8 @@
+"""The product's one logger."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+log: Final = logging.getLogger("trunkcall")

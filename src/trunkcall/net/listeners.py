@@ -1,0 +1,239 @@
+"""Listening sockets, the table of routes behind each, and the ASGI server that feeds them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Final
+
+import uvicorn
+
+from trunkcall.core.errors import ServingError
+from trunkcall.core.ports import Api, Header, Response, Route
+from trunkcall.net.exchange import AsgiExchange, Receive, Scope, Send
+from trunkcall.core.log import log
+
+MAX_BODY: Final = 64 * 2**20
+
+Guard = Callable[[AsgiExchange, Api], None]
+"""Raises ServingError when the caller may not use this api; may set exchange.principal."""
+
+
+class RouteTable:
+    """Which handler answers a method and a path.
+
+    Raises ValueError at once when two apis claim the same method and path, naming both.
+    """
+
+    def __init__(self, apis: Sequence[Api]) -> None:
+        self._exact: dict[tuple[str, str], tuple[Route, Api]] = {}
+        self._patterns: list[tuple[re.Pattern[str], Route, Api]] = []
+        seen: dict[tuple[str, str], str] = {}
+        for api in apis:
+            for route in api.routes():
+                shape = (route.method, re.sub(r"{\w+(\*?)}", r"{\1}", route.path))
+                if shape in seen:
+                    raise ValueError(f"{route.method} {route.path} is claimed by both {seen[shape]} and {api.name}")
+                seen[shape] = api.name
+                if "{" in route.path:
+                    self._patterns.append((_pattern(route.path), route, api))
+                else:
+                    self._exact[route.method, route.path] = (route, api)
+
+    def find(self, method: str, path: str) -> tuple[Route, Api, dict[str, str]] | None:
+        """The route, its api and the captured parameters."""
+        found = self._exact.get((method, path))
+        if found is not None:
+            return (*found, {})
+        for pattern, route, api in self._patterns:
+            if route.method == method and (match := pattern.fullmatch(path)):
+                return route, api, match.groupdict()
+        return None
+
+    def methods(self, path: str) -> list[str]:
+        """The methods that a path answers."""
+        exact = [method for method, known in self._exact if known == path]
+        return sorted({*exact, *(r.method for pattern, r, _ in self._patterns if pattern.fullmatch(path))})
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    pieces = re.split(r"({\w+\*?})", path)
+    text = "".join(
+        (f"(?P<{p[1:-2]}>.+)" if p.endswith("*}") else f"(?P<{p[1:-1]}>[^/]+)") if p.startswith("{") else re.escape(p)
+        for p in pieces
+    )
+    return re.compile(text)
+
+
+class Cors:
+    """Which web origins may call; `*` is all. None by default, so that other pages cannot read answers."""
+
+    def __init__(self, origins: Sequence[str]) -> None:
+        self._origins = frozenset(origin.encode() for origin in origins)
+
+    def headers(self, exchange: AsgiExchange) -> list[Header]:
+        """What to add to an answer for this caller."""
+        origin = exchange.header(b"origin")
+        if origin is None or not self._origins:
+            return []
+        if b"*" in self._origins:
+            return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"*")]
+        if origin in self._origins:
+            return [
+                (b"access-control-allow-origin", origin),
+                (b"vary", b"origin"),
+                (b"access-control-expose-headers", b"x-trunkcall-request-id, x-trunkcall-dropped, retry-after"),
+            ]
+        return []
+
+    def preflight(self, exchange: AsgiExchange, methods: Sequence[str]) -> Response:
+        """The answer to an OPTIONS question of a browser."""
+        allowed = self.headers(exchange)
+        if not allowed:
+            return Response(403, b"", ())
+        wanted = exchange.header(b"access-control-request-headers") or b"authorization, content-type"
+        return Response(
+            204,
+            b"",
+            (
+                (b"access-control-allow-methods", ", ".join(methods).encode()),
+                (b"access-control-allow-headers", wanted),
+                (b"access-control-max-age", b"600"),
+            ),
+        )
+
+
+class Application:
+    """The ASGI application of one listener: routes a request to its api and tells failures in its words."""
+
+    def __init__(
+        self,
+        apis: Sequence[Api],
+        *,
+        max_body: int = MAX_BODY,
+        cors: Sequence[str] = (),
+        guard: Guard | None = None,
+    ) -> None:
+        self._table = RouteTable(apis)
+        self._default = apis[0]
+        self._max_body = max_body
+        self._cors = Cors(cors) if cors else None
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        exchange = AsgiExchange(scope, receive, send, self._max_body)
+        found = self._table.find(exchange.method, exchange.path)
+        api = self._default
+        try:
+            if self._cors is not None:
+                exchange.extra_headers = self._cors.headers(exchange)
+            if found is None:
+                await exchange.respond(self._unrouted(exchange))
+                return
+            route, api, exchange.parameters = found
+            if self._guard is not None:
+                self._guard(exchange, api)
+            await route.handler(exchange)
+        except ServingError as error:
+            if error.kind != "cancelled":
+                await exchange.respond(api.failure(error))
+        except Exception:
+            # The last line of defence: the client gets an error in its own words, the log gets the traceback.
+            log.exception("request %s failed", exchange.id)
+            await exchange.respond(api.failure(ServingError("bug", f"internal error; see the log, request {exchange.id}")))
+
+    def _unrouted(self, exchange: AsgiExchange) -> Response:
+        methods = self._table.methods(exchange.path)
+        if exchange.method == "OPTIONS" and self._cors is not None and methods:
+            return self._cors.preflight(exchange, methods)
+        if methods:
+            error = ServingError("bad_request", f"{exchange.path} answers {', '.join(methods)}, not {exchange.method}")
+            answer = self._default.failure(error)
+            return Response(405, answer.body, (*answer.headers, (b"allow", ", ".join(methods).encode())))
+        return self._default.failure(ServingError("no_route", f"nothing answers {exchange.method} {exchange.path} here"))
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises ServingError (conflict) with the remedy when the address cannot be had.
+    """
+    try:
+        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        bound = socket.socket(info[0], socket.SOCK_STREAM)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(info[4])
+            bound.listen(2048)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ServingError(
+            "conflict", f"cannot listen on {host}:{port}: {reason}. Choose another with --port, or 0 for a free one"
+        ) from error
+    bound.setblocking(False)
+    return bound
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: ours end children too."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class Listening:
+    """A running listener; `url` is where it answers."""
+
+    def __init__(self, application: Application, bound: socket.socket) -> None:
+        host, port = bound.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{port}"
+        self._socket = bound
+        config = uvicorn.Config(
+            _typed(application),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            loop="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=5,
+            backlog=2048,
+        )
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Accept connections; returns when it does."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+                raise ServingError("bug", "the listener ended while it started")
+            await asyncio.sleep(0.001)
+
+    def stop_accepting(self) -> None:
+        """Take no new connections; those that are open go on."""
+        self._server.should_exit = True
+
+    async def aclose(self) -> None:
+        """Stop accepting and wait until all connections are closed."""
+        self.stop_accepting()
+        if self._task is not None:
+            await self._task
+
+
+def _typed(application: Application) -> Any:
+    return application

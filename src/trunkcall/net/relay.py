@@ -1,0 +1,147 @@
+"""The only way a generation leaves: bytes out, back-pressure kept, work cancelled when either side ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from trunkcall.core.errors import ServingError
+from trunkcall.core.ports import Header
+from trunkcall.net.exchange import AsgiExchange
+
+SWEEP_SECONDS: Final = 1.0
+
+Work = Callable[["Reply"], Awaitable[None]]
+
+
+class Reply:
+    """One answer on its way to a client; `left` is set when the client has gone."""
+
+    __slots__ = ("_exchange", "_task", "answering", "busy", "cause", "deadline", "idle_sweeps", "left", "sends", "seen")
+
+    def __init__(self, exchange: AsgiExchange, task: asyncio.Task[object]) -> None:
+        self._exchange = exchange
+        self._task = task
+        self.left = False
+        self.answering = False
+        """Whether something of the answer itself has been sent; a head with queue comments is not."""
+        self.cause: ServingError | None = None
+        self.deadline: float | None = None
+        self.busy = False
+        self.sends = 0
+        self.seen = -1
+        self.idle_sweeps = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether the head has been sent, so that an error can only be told in the stream."""
+        return self._exchange.started
+
+    async def begin(self, status: int, headers: list[Header]) -> None:
+        """Send the head."""
+        await self._exchange.begin(status, headers)
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece; waits while the client does not read, and counts as stalled then."""
+        if self.left or self.sends & 63 == 63:
+            # The server drops what is written for a client that left, without ever waiting: let the news and the cancel in.
+            await asyncio.sleep(0)
+        self.busy = True
+        await self._exchange.write(data)
+        self.busy = False
+        self.sends += 1
+
+    async def finish(self, data: bytes = b"") -> None:
+        """Send the last piece."""
+        self.busy = True
+        await self._exchange.finish(data)
+        self.busy = False
+
+    def leave(self) -> None:
+        """The client has gone: stop the work."""
+        self.left = True
+        self._task.cancel()
+
+    def cut(self, cause: ServingError) -> None:
+        """Stop the work for a reason of ours."""
+        if self.cause is None and not self.left:
+            self.cause = cause
+            self._task.cancel()
+
+
+class Relay:
+    """All answers of this process on their way; one sweep looks after deadlines and stalled readers.
+
+    stall_timeout: seconds that a client may not read before its work is stopped.
+    """
+
+    def __init__(self, stall_timeout: float = 60.0) -> None:
+        self._stall_sweeps = max(1, round(stall_timeout / SWEEP_SECONDS))
+        self._stall_timeout = stall_timeout
+        self._live: set[Reply] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def live(self) -> int:
+        """How many answers are on their way."""
+        return len(self._live)
+
+    async def run(self, exchange: AsgiExchange, work: Work, deadline: float | None = None) -> bool:
+        """Do the work in the caller's task until it ends or the client leaves.
+
+        deadline: `loop.time()` seconds. Gives False when the client left.
+        Raises what the work raises; ServingError (deadline, draining) when cut.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        reply = Reply(exchange, task)
+        reply.deadline = deadline
+        self._live.add(reply)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+        watch = exchange.when_gone(reply.leave)
+        try:
+            await work(reply)
+        except asyncio.CancelledError:
+            if reply.cause is not None:
+                task.uncancel()
+                raise reply.cause from None
+            if reply.left:
+                task.uncancel()
+                return False
+            raise
+        finally:
+            self._live.discard(reply)
+            watch.close()
+        return not reply.left
+
+    def cut_all(self, cause: ServingError) -> None:
+        """Stop all work, as when draining has taken too long."""
+        for reply in tuple(self._live):
+            reply.cut(cause)
+
+    async def drained(self, seconds: float) -> bool:
+        """Wait until nothing is on its way, at most so long; gives whether that was reached."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while self._live and loop.time() < end:
+            await asyncio.sleep(0.02)
+        return not self._live
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for reply in tuple(self._live):
+            if reply.deadline is not None and now > reply.deadline:
+                reply.cut(ServingError("deadline", "the deadline passed before the answer was complete"))
+            elif reply.busy and reply.sends == reply.seen:
+                reply.idle_sweeps += 1
+                if reply.idle_sweeps >= self._stall_sweeps:
+                    reply.cut(
+                        ServingError("cancelled", f"the client did not read for {self._stall_timeout:g} seconds")
+                    )
+            else:
+                reply.idle_sweeps = 0
+                reply.seen = reply.sends
+        self._timer = loop.call_later(SWEEP_SECONDS, self._sweep) if self._live else None

@@ -1,0 +1,190 @@
+"""Replicas as child processes of this process, each in its own process group."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, cast
+
+from trunkcall.core.models import LaunchSpec
+from trunkcall.core.ports import Exited, Handle, PlacementEvent, Ready
+from trunkcall.net.link import ParentLink
+
+LOG_LINES: Final = 200
+LONGEST_LINE: Final = 2000
+"""In characters; the rest of a longer line is left out."""
+
+_LAST_WORDS_SECONDS: Final = 0.2
+"""How long the output of an ended child may still come; a grandchild may hold the pipe for ever."""
+
+_LOOKS_BAD: Final = re.compile(r"error|exception|fatal|fail|cannot|abort|panic|out of memory|killed", re.IGNORECASE)
+
+
+class LogRing:
+    """The last lines of a stream of bytes."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._open = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take in output as it was read."""
+        *lines, rest = (self._open + data).split(b"\n")
+        self._lines.extend(_shown(line) for line in lines)
+        # Twice, so that a UTF-8 character at the cut does no harm.
+        self._open = rest[: 2 * LONGEST_LINE]
+
+    def lines(self) -> tuple[str, ...]:
+        """The lines, the unfinished last one included."""
+        return (*self._lines, _shown(self._open)) if self._open else tuple(self._lines)
+
+
+class LocalChild(asyncio.SubprocessProtocol):
+    """Fits core.ports.Handle; the event loop feeds it with the child's output and end."""
+
+    def __init__(self, link: ParentLink) -> None:
+        self.pid = 0
+        self.address = ""
+        self.link = link
+        self.stopping = False
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[int] = self._loop.create_future()
+        """The exit code, negative for a signal; set once the process is reaped."""
+        self._ring = LogRing()
+        self._transport: asyncio.SubprocessTransport | None = None
+        self._exited = False
+        self._silent = False
+
+    def log(self) -> tuple[str, ...]:
+        """The last lines it wrote to stdout and stderr."""
+        return self._ring.lines()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The child has been started."""
+        # uvloop's does not derive from asyncio's.
+        self._transport = cast(asyncio.SubprocessTransport, transport)
+        self.pid = self._transport.get_pid()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """It wrote something."""
+        self._ring.feed(data)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        """It, and all who inherited its output, closed it."""
+        if fd == 1:
+            self._silent = True
+            if self._exited:
+                self._end()
+
+    def process_exited(self) -> None:
+        """It has ended and is reaped."""
+        self._exited = True
+        # What it started itself must not outlive it.
+        self.kill_group()
+        if self._silent:
+            self._end()
+        else:
+            self._loop.call_later(_LAST_WORDS_SECONDS, self._end)
+
+    def kill_group(self) -> None:
+        """Kill the child and what it started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Ask the child itself to end; what it started is its own business."""
+        if not self._exited:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
+
+    def _end(self) -> None:
+        if self.ended.done() or self._transport is None:
+            return
+        code = self._transport.get_returncode()
+        self._transport.close()
+        self.link.close()
+        self.ended.set_result(code if code is not None else -int(signal.SIGKILL))
+
+
+class LocalPlacement:
+    """Fits core.ports.Placement; starts children on this machine."""
+
+    async def start(self, spec: LaunchSpec) -> LocalChild:
+        """Start the command with its link; raises OSError when it cannot be started."""
+        link = ParentLink()
+        try:
+            _, child = await asyncio.get_running_loop().subprocess_exec(
+                lambda: LocalChild(link),
+                *spec.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env={**os.environ, **spec.env, **link.environment},
+                start_new_session=True,
+                pass_fds=(link.child_fd,),
+            )
+        except BaseException:
+            link.close()
+            raise
+        link.started()
+        return child
+
+    async def watch(self, handle: Handle) -> AsyncIterator[PlacementEvent]:
+        """Ready at most once, then Exited once; the start has no limit of its own."""
+        child = _own(handle)
+        await asyncio.wait((child.link.report, child.ended), return_when=asyncio.FIRST_COMPLETED)
+        report = child.link.report.result() if child.link.report.done() else None
+        if report is not None and report.address:
+            child.address = report.address
+            yield Ready(report.address)
+        await asyncio.wait((child.ended,))
+        code = child.ended.result()
+        error = report.error if report is not None else ""
+        yield Exited(code, exit_reason(code, error, child.log(), stopped=child.stopping))
+
+    async def stop(self, handle: Handle, grace: float) -> None:
+        """SIGTERM, and SIGKILL to the whole group after `grace` seconds; returns when the child is reaped."""
+        child = _own(handle)
+        if child.ended.done():
+            return
+        child.stopping = True
+        child.terminate()
+        try:
+            await asyncio.wait((child.ended,), timeout=grace)
+        finally:
+            if not child.ended.done():
+                child.kill_group()
+        await asyncio.wait((child.ended,))
+
+
+def exit_reason(code: int, reported: str, log: Sequence[str], *, stopped: bool = False) -> str:
+    """Why a child ended, in one line: its own words, else the last line that looks like an error, else its code."""
+    if reported:
+        return reported
+    if stopped:
+        return "stopped"
+    if code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        hint = " (the kernel does so when memory runs out)" if name == "SIGKILL" else ""
+        ended = f"killed by {name}{hint}"
+    else:
+        ended = f"exit code {code}"
+    lines = [line.strip() for line in log if line.strip()]
+    telling = next((line for line in reversed(lines) if _LOOKS_BAD.search(line)), lines[-1] if lines and code else "")
+    return f"{telling} ({ended})" if telling else ended
+
+
+def _own(handle: Handle) -> LocalChild:
+    assert isinstance(handle, LocalChild)
+    return handle
+
+
+def _shown(line: bytes) -> str:
+    # A progress bar rewrites its line; what it shows last counts.
+    text = line.rstrip(b"\r").rsplit(b"\r", 1)[-1].decode("utf-8", "replace")
+    return text if len(text) <= LONGEST_LINE else text[:LONGEST_LINE] + " ..."

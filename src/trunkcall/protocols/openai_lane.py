@@ -1,0 +1,155 @@
+"""Forwarding OpenAI requests: reading only the head, and exact edits of the bytes."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from trunkcall.protocols.openai_decode import check_text, decode
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What routing needs of a request to chat, completions or embeddings."""
+
+    model: str
+    stream: bool
+    usage_in_stream: bool
+    has_stream_options: bool
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _HeadFields(msgspec.Struct):
+    model: str
+    stream: bool | None = None
+    stream_options: _StreamOptions | None | UnsetType = UNSET
+
+
+class _Model(msgspec.Struct):
+    model: str | None = None
+
+
+class _Options(msgspec.Struct):
+    stream_options: Raw = Raw(b"")
+
+
+_head = msgspec.json.Decoder(_HeadFields)
+_model = msgspec.json.Decoder(_Model)
+_options = msgspec.json.Decoder(_Options)
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(str).decode
+
+_STRING: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_TOKEN: Final = re.compile(_STRING + rb"|[{}\[\]:,]")
+# Past members with simple values and other names: what follows is a key of the outermost object.
+_SIMPLE_START: Final = re.compile(rb'\s*\{\s*(?:"(?!model")[^"\\]*"\s*:\s*(?:"[^"\\]*"|[^"\\{}\[\],\s]+)\s*,\s*)*')
+_MODEL: Final = re.compile(rb'"model"\s*:\s*(' + _STRING + rb")")
+
+_ASK: Final = b'"stream_options":{"include_usage":true}'
+
+
+def read_head(body: bytes) -> Head:
+    """Read the head; the rest is only checked to be JSON in UTF-8.
+
+    Raises ServingError (bad_request).
+    """
+    check_text(body)
+    fields = decode(_head, body)
+    options = fields.stream_options
+    if options is UNSET:
+        return Head(fields.model, fields.stream is True, False, False)
+    return Head(fields.model, fields.stream is True, options is not None and options.include_usage is True, True)
+
+
+def replace_model(body: bytes, name: str) -> bytes:
+    """Replace every value of the outermost `model` key; all other bytes stay.
+
+    body: a JSON object that `read_head` accepted; without such a key it is returned as it is.
+    """
+    value = _encode(name)
+    span = model_span(body)
+    if span is not None:
+        edited = b"%b%b%b" % (body[: span[0]], value, body[span[1] :])
+        try:
+            # Decoders take the last of several equal keys: with this one edited, no other follows.
+            if _model.decode(edited).model == name:
+                return edited
+        except msgspec.DecodeError:
+            return body
+    return _spliced(body, [(start, end, value) for start, end in _values(body, "model")])
+
+
+def ask_usage(body: bytes) -> bytes:
+    """Set stream_options.include_usage to true; all other bytes stay.
+
+    body: a non-empty JSON object that `read_head` accepted.
+    """
+    if not _options.decode(body).stream_options:
+        at = body.index(b"{") + 1
+        return b"%b%b,%b" % (body[:at], _ASK, body[at:])
+    edits: list[tuple[int, int, bytes]] = []
+    for start, end in _values(body, "stream_options"):
+        value = body[start:end]
+        if value == b"null":
+            edits.append((start, end, b'{"include_usage":true}'))
+            continue
+        inner = _values(value, "include_usage")
+        if inner:
+            edits += [(start + at, start + to, b"true") for at, to in inner]
+        else:
+            comma = b"," if value[1:-1].strip() else b""
+            edits.append((start + 1, start + 1, b'"include_usage":true' + comma))
+    return _spliced(body, edits)
+
+
+def model_span(body: bytes) -> tuple[int, int] | None:
+    """Where the value of the first outermost `model` stands, when only simple members precede it."""
+    start = _SIMPLE_START.match(body)
+    found = _MODEL.match(body, start.end()) if start is not None else None
+    return found.span(1) if found is not None else None
+
+
+def _values(body: bytes, name: str) -> list[tuple[int, int]]:
+    """Where the values of the outermost object's `name` keys stand, in order; body is valid JSON."""
+    spans: list[tuple[int, int]] = []
+    plain = _encode(name)
+    depth = 0
+    string = b""
+    start = -1
+    for token in _TOKEN.finditer(body):
+        mark = body[token.start()]
+        if mark == _QUOTE:
+            if depth == 1 and start < 0:
+                string = token[0]
+        elif mark in _OPENING:
+            depth += 1
+        elif mark in _CLOSING or mark == _COMMA:
+            depth -= mark in _CLOSING
+            if start >= 0 and depth <= 1 and (mark == _COMMA) == (depth == 1):
+                value = body[start : token.start()]
+                begin = start + len(value) - len(value.lstrip())
+                spans.append((begin, begin + len(value.strip())))
+                start = -1
+        elif depth == 1 and (string == plain or (b"\\" in string and _decode(string) == name)):
+            start = token.end()
+    return spans
+
+
+_QUOTE, _COMMA = b'",'
+_OPENING: Final = b"{["
+_CLOSING: Final = b"}]"
+
+
+def _spliced(body: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
+    pieces: list[bytes] = []
+    at = 0
+    for start, end, value in edits:
+        pieces += (body[at:start], value)
+        at = end
+    pieces.append(body[at:])
+    return b"".join(pieces)

@@ -1,0 +1,40 @@
+"""Bring a ledger's schema to the newest revision: `echo URL | python -m trunkcall.store.migrate`.
+
+A program of its own, so that no serving process imports Alembic; the URL comes by stdin
+because a command line shows its password to every user of the machine.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+_LOCK = 7238001
+"""Names our advisory lock in PostgreSQL: two servers may start at once."""
+
+
+def migrate(url: str) -> None:
+    """Create or upgrade the ledger at a SQLAlchemy URL; raises sqlalchemy.exc.SQLAlchemyError."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+if __name__ == "__main__":
+    try:
+        migrate(sys.stdin.readline().strip())
+    except (SQLAlchemyError, ImportError) as error:
+        sys.exit(str(error).splitlines()[0])

@@ -1,0 +1,295 @@
+"""What an OpenAI request asks of llama.cpp: the engine's own requests, and what cannot be honoured."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from trunkcall.core.errors import ServingError
+
+MOST_ANSWERS: Final = 1024
+"""Prompts times `n` of one request."""
+
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+_T = TypeVar("_T")
+_Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+
+_TRUE: Final = msgspec.Raw(b"true")
+_USAGE: Final = msgspec.Raw(b'{"include_usage":true}')
+
+_SAMPLING: Final = frozenset(
+    "temperature dynatemp_range dynatemp_exponent top_k top_p min_p top_n_sigma xtc_probability xtc_threshold typical_p"
+    " repeat_last_n repeat_penalty frequency_penalty presence_penalty dry_multiplier dry_base dry_allowed_length"
+    " dry_penalty_last_n dry_sequence_breakers mirostat mirostat_tau mirostat_eta adaptive_target adaptive_decay seed"
+    " n_probs min_keep post_sampling_probs n_predict n_indent n_keep n_discard t_max_predict_ms ignore_eos logit_bias"
+    " grammar grammar_lazy grammar_triggers preserved_tokens json_schema samplers cache_prompt id_slot timings_per_token"
+    " lora stop".split()
+)
+"""llama.cpp's own names (tools/server, server-task.cpp), many of them OpenAI's."""
+
+_COMMON: Final = _SAMPLING | frozenset(
+    "model stream stream_options max_tokens n logprobs user repetition_penalty return_progress"
+    " safety_identifier prompt_cache_key".split()
+)
+_CHAT: Final = _COMMON | frozenset(
+    "messages max_completion_tokens top_logprobs tools tool_choice parallel_tool_calls response_format reasoning_effort"
+    " reasoning_format chat_template_kwargs add_generation_prompt parse_tool_calls thinking_forced_open".split()
+)
+_COMPLETION: Final = _COMMON | frozenset(("prompt", "echo", "best_of"))
+
+_NO_DIFFERENCE: Final[dict[str, tuple[bytes, ...]]] = {
+    "store": (b"false",),
+    "metadata": (b"{}",),
+    "service_tier": (b'"auto"', b'"default"'),
+    "modalities": (b'["text"]',),
+    "verbosity": (b'"medium"',),
+    "suffix": (b'""',),
+    "return_token_ids": (b"false",),
+    "return_tokens": (b"false",),
+    "min_tokens": (b"0",),
+}
+"""Values that say what happens anyway; nothing is lost with them."""
+
+
+class Abilities(msgspec.Struct, frozen=True):
+    """What the loaded model's chat template can express (llama.cpp's chat_template_caps)."""
+
+    supports_tools: bool = False
+    supports_tool_calls: bool = False
+    supports_parallel_tool_calls: bool = False
+    supports_reasoning_effort: bool = False
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A request for llama.cpp.
+
+    bodies: one engine request per answer, always streamed, the answers to one prompt side
+    by side; n: answers per prompt; logprobs: alternatives per token; echo: texts that the
+    answers begin with, one per prompt; dropped: fields that this engine ignores.
+    """
+
+    chat: bool
+    bodies: list[bytes]
+    n: int = 1
+    stream: bool = False
+    usage: bool = False
+    timings: bool = False
+    logprobs: int | None = None
+    echo: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+class _StreamOptions(msgspec.Struct, frozen=True):
+    include_usage: bool | None = None
+
+
+class _Sampled(msgspec.Struct, frozen=True):
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=128)] | None = None
+    max_tokens: _Count | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    top_k: int | None = None
+    min_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    logit_bias: dict[str, float] | list[Any] | None = None
+    user: str | None = None
+    timings_per_token: bool | None = None
+
+
+class _Part(msgspec.Struct, frozen=True):
+    type: str
+
+
+class _Message(msgspec.Struct, frozen=True):
+    role: _Role
+    content: str | list[_Part] | None = None
+
+
+class _ResponseFormat(msgspec.Struct, frozen=True):
+    type: Literal["text", "json_object", "json_schema"]
+
+
+class _Chat(_Sampled, frozen=True, kw_only=True):
+    messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
+    max_completion_tokens: _Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    response_format: _ResponseFormat | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+
+
+class _Completion(_Sampled, frozen=True, kw_only=True):
+    prompt: str | list[int | str | list[int]]
+    logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    echo: bool | None = None
+    best_of: int | None = None
+
+
+_chat = msgspec.json.Decoder(_Chat)
+_completion = msgspec.json.Decoder(_Completion)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode = msgspec.json.Encoder().encode
+
+
+def read_chat(body: bytes, able: Abilities) -> Asked:
+    """A chat completions request; raises ServingError (bad_request) that names the field at fault."""
+    asked, fields = _read(body, _chat)
+    dropped = _unknown(fields, _CHAT)
+    fields["return_progress"] = _TRUE
+    if "tools" in fields and not asked.tools:
+        del fields["tools"]
+    if "tools" in fields and not able.supports_tools:
+        # The template would not show them to the model, which the engine keeps to itself.
+        del fields["tools"]
+        dropped.append("tools")
+    if "tools" not in fields:
+        if fields.pop("tool_choice", None) is not None and asked.tool_choice not in ("none", "auto"):
+            dropped.append("tool_choice")
+        fields.pop("parallel_tool_calls", None)
+    elif asked.parallel_tool_calls and not able.supports_parallel_tool_calls:
+        dropped.append("parallel_tool_calls")
+    if "reasoning_effort" in fields and not able.supports_reasoning_effort:
+        del fields["reasoning_effort"]
+        dropped.append("reasoning_effort")
+    logprobs = None
+    if asked.logprobs:
+        logprobs = asked.top_logprobs or 0
+        # The engine gives none at all for 0.
+        fields["top_logprobs"] = msgspec.Raw(b"%d" % max(1, logprobs))
+    elif asked.top_logprobs:
+        raise ServingError("bad_request", "top_logprobs needs logprobs: true", param="top_logprobs")
+    return Asked(
+        chat=True,
+        bodies=_seeded(fields, asked),
+        n=asked.n or 1,
+        stream=bool(asked.stream),
+        usage=_wants_usage(asked),
+        timings=bool(asked.timings_per_token),
+        logprobs=logprobs,
+        dropped=tuple(dropped),
+    )
+
+
+def read_completion(body: bytes) -> Asked:
+    """A completions request; raises ServingError (bad_request) that names the field at fault."""
+    asked, fields = _read(body, _completion)
+    dropped = _unknown(fields, _COMPLETION)
+    fields["return_progress"] = _TRUE
+    prompts = _prompts(asked.prompt)
+    n = asked.n or 1
+    if len(prompts) * n > MOST_ANSWERS:
+        raise ServingError("bad_request", f"prompt and n ask for more than {MOST_ANSWERS} answers", param="prompt")
+    if fields.pop("best_of", None) is not None and asked.best_of != n:
+        dropped.append("best_of")
+    echo: tuple[str, ...] = ()
+    if fields.pop("echo", None) is not None and asked.echo:
+        texts = [prompt for prompt in prompts if isinstance(prompt, str)]
+        # The engine has no logprobs of a prompt, and no text of one given as tokens.
+        if asked.logprobs is None and len(texts) == len(prompts):
+            echo = tuple(texts)
+        else:
+            dropped.append("echo")
+    if asked.logprobs is not None:
+        fields["logprobs"] = msgspec.Raw(b"%d" % max(1, asked.logprobs))
+    bodies: list[bytes] = []
+    for prompt in prompts:
+        fields["prompt"] = msgspec.Raw(_encode(prompt))
+        bodies += _seeded(fields, asked)
+    return Asked(
+        chat=False,
+        bodies=bodies,
+        n=n,
+        stream=bool(asked.stream),
+        usage=_wants_usage(asked),
+        timings=bool(asked.timings_per_token),
+        logprobs=asked.logprobs,
+        echo=echo,
+        dropped=tuple(dropped),
+    )
+
+
+class _Embedding(msgspec.Struct, frozen=True):
+    input: Annotated[str, msgspec.Meta(min_length=1)] | Annotated[
+        list[int | str | list[int]], msgspec.Meta(min_length=1)
+    ]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None | UnsetType = UNSET
+
+
+_embedding = msgspec.json.Decoder(_Embedding)
+
+
+def read_embedding(body: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """An embeddings request: what the engine is asked, and the dropped fields."""
+    _, fields = _read(body, _embedding)
+    dropped = _unknown(fields, frozenset(("input", "model", "encoding_format", "user")))
+    return _encode(fields), tuple(dropped)
+
+
+def wrong_field(error: msgspec.DecodeError) -> ServingError:
+    """A decoding failure in the caller's terms: its field as `param`."""
+    text = str(error)
+    reason, found, path = text.partition(" - at `$")
+    param = path.rstrip("`").lstrip(".") or None
+    if not isinstance(error, msgspec.ValidationError):
+        return ServingError("bad_request", f"the body is not JSON: {text}")
+    if not found or param is None:
+        missing = reason.rpartition("required field `")[2].rstrip("`") if "required field" in reason else None
+        return ServingError("bad_request", f"the request is not right: {reason}", param=missing)
+    return ServingError("bad_request", f"{param}: {reason[:1].lower()}{reason[1:]}", param=param)
+
+
+def _read(body: bytes, decoder: msgspec.json.Decoder[_T]) -> tuple[_T, dict[str, msgspec.Raw]]:
+    try:
+        asked = decoder.decode(body)
+        fields = _fields.decode(body)
+    except msgspec.DecodeError as error:
+        raise wrong_field(error) from error
+    return asked, {name: raw for name, raw in fields.items() if bytes(raw) != b"null"}
+
+
+def _unknown(fields: dict[str, msgspec.Raw], known: frozenset[str]) -> list[str]:
+    """Take out the fields that this engine ignores and name those that make a difference."""
+    unknown = [name for name in fields if name not in known or name in _NO_DIFFERENCE]
+    return [name for name in unknown if bytes(fields.pop(name)) not in _NO_DIFFERENCE.get(name, ())]
+
+
+def _seeded(fields: dict[str, msgspec.Raw], asked: _Sampled) -> list[bytes]:
+    """One engine request for each of `n` answers: asked for `n` itself, the engine counts tokens wrongly."""
+    fields["stream"] = _TRUE
+    fields["stream_options"] = _USAGE
+    fields.pop("n", None)
+    if "repetition_penalty" in fields:
+        fields["repeat_penalty"] = fields.pop("repetition_penalty")
+    n = asked.n or 1
+    if n == 1 or asked.seed is None:
+        return [_encode(fields)] * n
+    return [_encode({**fields, "seed": asked.seed + index}) for index in range(n)]
+
+
+def _wants_usage(asked: _Sampled) -> bool:
+    return asked.stream_options is not None and bool(asked.stream_options.include_usage)
+
+
+def _prompts(prompt: str | list[int | str | list[int]]) -> list[str] | list[list[int]] | list[str | list[int]]:
+    if isinstance(prompt, str):
+        return [prompt]
+    if not prompt:
+        raise ServingError("bad_request", "prompt must not be empty", param="prompt")
+    ids = [one for one in prompt if isinstance(one, int)]
+    if len(ids) == len(prompt):
+        return [ids]
+    if ids:
+        raise ServingError("bad_request", "prompt mixes token ids with texts; send one kind", param="prompt")
+    return [one for one in prompt if not isinstance(one, int)]

@@ -1,0 +1,270 @@
+"""The llama.cpp host: a child process that loads one model and serves OpenAI's HTTP protocol on loopback.
+
+`python -m trunkcall.workers.llamacpp JSON`, JSON being engines.llamacpp.HostSettings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, Literal
+
+import msgspec
+import uvloop
+
+from trunkcall.core.errors import ServingError
+from trunkcall.core.ports import Header, Response, Route
+from trunkcall.engines.llamacpp import HostSettings
+from trunkcall.net.exchange import AsgiExchange
+from trunkcall.net.link import ChildLink
+from trunkcall.net.listeners import Application, Listening, bind
+from trunkcall.net.relay import Relay, Reply
+from trunkcall.protocols.openai_errors import failure, fault_frame
+from trunkcall.workers.answered import Streamed, Whole, engine_error
+from trunkcall.workers.asked import Abilities, Asked, read_chat, read_completion, read_embedding
+from trunkcall.workers.native import LoadError, Native
+
+_GRACE_SHARE: Final = 0.8
+"""Of the time until our parent kills us, for answers that are on their way."""
+_SWITCH_SECONDS: Final = 0.0005
+"""Engine threads call back at each token; at the default of 5 ms they wait for the event loop's thread."""
+
+_SSE: Final[Header] = (b"content-type", b"text/event-stream; charset=utf-8")
+_JSON: Final[Header] = (b"content-type", b"application/json")
+_STRICT: Final = (b"1", b"true", b"yes")
+
+
+class _Props(msgspec.Struct):
+    chat_template_caps: Abilities = Abilities()
+
+
+class _EngineFailure(msgspec.Struct):
+    error: dict[str, int | str]
+
+
+class HostApi:
+    """Fits core.ports.Api; answers for the one loaded model.
+
+    props and models are the engine's own descriptions, read once.
+    """
+
+    name = "llamacpp"
+    plane: Literal["inference", "control", "worker"] = "worker"
+
+    def __init__(self, native: Native, relay: Relay, *, embeddings: bool, props: Response, models: Response) -> None:
+        self._native = native
+        self._relay = relay
+        self._embeddings = embeddings
+        self._props = props
+        self._models = models
+        self._able = msgspec.json.decode(props.body, type=_Props).chat_template_caps
+        self.draining = False
+
+    def routes(self) -> Sequence[Route]:
+        """What is served; names below / are llama.cpp's."""
+        engine = self._engine
+        return (
+            Route("POST", "/v1/chat/completions", self._chat),
+            Route("POST", "/v1/completions", self._completion),
+            Route("POST", "/v1/embeddings", self._embed),
+            Route("GET", "/v1/models", partial(self._respond, self._models)),
+            Route("GET", "/health", self._health),
+            Route("GET", "/props", partial(self._respond, self._props)),
+            Route("GET", "/slots", engine),
+            Route("GET", "/metrics", engine),
+            Route("POST", "/tokenize", engine),
+            Route("POST", "/detokenize", engine),
+            Route("POST", "/apply-template", engine),
+        )
+
+    def failure(self, error: ServingError) -> Response:
+        """The error in OpenAI's shape."""
+        return failure(error)
+
+    async def _chat(self, exchange: AsgiExchange) -> None:
+        await self._generate(exchange, read_chat(await exchange.body(), self._able), self._native.chat)
+
+    async def _completion(self, exchange: AsgiExchange) -> None:
+        await self._generate(exchange, read_completion(await exchange.body()), self._native.complete)
+
+    async def _generate(self, exchange: AsgiExchange, asked: Asked, method: Callable[..., object]) -> None:
+        self._refuse_when_draining()
+        _note_dropped(exchange, asked.dropped)
+        answer = _stream if asked.stream else _whole
+        await self._relay.run(exchange, partial(answer, self._native, asked, method))
+
+    async def _embed(self, exchange: AsgiExchange) -> None:
+        self._refuse_when_draining()
+        if not self._embeddings:
+            raise ServingError(
+                "unsupported", "this model was not started for embeddings; start it with the option embeddings: true"
+            )
+        body, dropped = read_embedding(await exchange.body())
+        _note_dropped(exchange, dropped)
+        try:
+            answer = await self._native.embed(body)
+        except (ValueError, RuntimeError) as error:
+            raise ServingError("bad_request", str(error), param="input") from error
+        if answer.startswith(b'{"error"'):
+            raise engine_error(msgspec.json.decode(answer, type=_EngineFailure).error, param="input")
+        await exchange.respond(Response(200, answer))
+
+    async def _engine(self, exchange: AsgiExchange) -> None:
+        body = await exchange.body()
+        answer = await self._native.ask(exchange.method, exchange.path, body or None)
+        if answer.status >= 400:
+            raise engine_error(msgspec.json.decode(answer.body, type=_EngineFailure).error)
+        await exchange.respond(answer)
+
+    async def _health(self, exchange: AsgiExchange) -> None:
+        self._refuse_when_draining()
+        await exchange.respond(Response(200, b'{"status":"ok"}'))
+
+    async def _respond(self, response: Response, exchange: AsgiExchange) -> None:
+        await exchange.respond(response)
+
+    def _refuse_when_draining(self) -> None:
+        if self.draining:
+            raise ServingError("draining", "this replica is ending; ask another", retry_after=1.0)
+
+
+def _note_dropped(exchange: AsgiExchange, dropped: tuple[str, ...]) -> None:
+    if not dropped:
+        return
+    names = ", ".join(dropped)
+    strict = exchange.header(b"x-trunkcall-strict")
+    if strict is not None and strict.lower() in _STRICT:
+        raise ServingError("unsupported", f"llama.cpp with this model cannot honour: {names}", param=dropped[0])
+    exchange.extra_headers.append((b"x-trunkcall-dropped", names.encode("ascii", "replace")))
+
+
+async def _stream(native: Native, asked: Asked, method: Callable[..., object], reply: Reply) -> None:
+    streamed = Streamed(asked)
+    generation = native.start(method, asked.bodies)
+    try:
+        async for batch in generation:
+            data = streamed.feed(batch)
+            if not data:
+                continue
+            if not reply.started:
+                await reply.begin(200, [_SSE, (b"cache-control", b"no-cache")])
+            if streamed.complete:
+                await reply.finish(data)
+                return
+            await reply.write(data)
+        raise ServingError("upstream_error", "the engine ended the answer before it was complete")
+    except ServingError as error:
+        if not reply.started:
+            raise
+        await reply.finish(fault_frame(error))
+    finally:
+        generation.leave()
+
+
+async def _whole(native: Native, asked: Asked, method: Callable[..., object], reply: Reply) -> None:
+    whole = Whole(asked)
+    generation = native.start(method, asked.bodies)
+    try:
+        async for batch in generation:
+            whole.feed(batch)
+            if whole.complete:
+                break
+        else:
+            raise ServingError("upstream_error", "the engine ended the answer before it was complete")
+    finally:
+        generation.leave()
+    body = whole.body()
+    await reply.begin(200, [_JSON, (b"content-length", b"%d" % len(body))])
+    await reply.finish(body)
+
+
+async def host(settings: HostSettings, link: ChildLink) -> None:
+    """Load, report, serve until SIGTERM, and finish what is running.
+
+    Raises LoadError when the engine cannot load the model, or not as it was told to.
+    """
+    with link.fatal():
+        native = Native(settings)
+    link.watch()
+    props = await native.ask("GET", "/props")
+    _check_context(settings, props)
+    models = await native.ask("GET", "/v1/models")
+    relay = Relay()
+    api = HostApi(native, relay, embeddings=settings.embeddings, props=props, models=_listed(models))
+    listening = Listening(Application((api,)), bind("127.0.0.1", 0))
+    await listening.start()
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    gc.freeze()
+    link.report(address=listening.url)
+    await ended.wait()
+    api.draining = True
+    if not await relay.drained(settings.grace * _GRACE_SHARE):
+        relay.cut_all(ServingError("draining", "this replica ended before the answer was complete"))
+        await relay.drained(0.1)
+
+
+class _ContextSize(msgspec.Struct):
+    n_ctx: int
+
+
+class _Sizes(msgspec.Struct):
+    default_generation_settings: _ContextSize
+    total_slots: int
+
+
+def _check_context(settings: HostSettings, props: Response) -> None:
+    """The engine divides and caps the context in silence."""
+    sizes = msgspec.json.decode(props.body, type=_Sizes)
+    got = sizes.default_generation_settings.n_ctx
+    if got < settings.context or sizes.total_slots != settings.slots:
+        raise LoadError(
+            f"the engine gives {sizes.total_slots} slots of {got} tokens where {settings.slots} of {settings.context}"
+            " were asked for; lower the option context or slots"
+        )
+
+
+class _Listed(msgspec.Struct):
+    data: list[msgspec.Raw]
+    object: str = "list"
+
+
+def _listed(models: Response) -> Response:
+    """OpenAI's list alone, without the part for another protocol."""
+    return Response(200, msgspec.json.encode(msgspec.json.decode(models.body, type=_Listed)))
+
+
+def main() -> None:
+    """Run the host and end the process without ending the interpreter, which would delete the engine."""
+    code = 1
+    link = ChildLink()
+    try:
+        settings = msgspec.json.decode(sys.argv[1], type=HostSettings)
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(host(settings, link))
+        code = 0
+    except LoadError as error:
+        link.report(error=str(error))
+    except (msgspec.DecodeError, IndexError) as error:
+        link.report(error=f"trunkcall.workers.llamacpp needs its settings as JSON: {error}")
+    except ImportError as error:
+        link.report(error=f"xllamacpp cannot be imported ({error}); install it with: pip install xllamacpp")
+    except Exception as error:
+        # The last line of defence: the parent is told, the log has the traceback.
+        traceback.print_exc()
+        link.report(error=f"{type(error).__name__}: {error}")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

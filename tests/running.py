@@ -1,0 +1,122 @@
+"""A `trunkcall up` in a child process, and plain HTTP to it, for tests."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class Server:
+    """The child; `url` is known after wait_ready."""
+
+    def __init__(self, *arguments: str, home: Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
+        self.home = home
+        self.url = ""
+        self.lines: list[str] = []
+        command = [sys.executable, "-m", "trunkcall", "up", "--port", "0", "--home", str(home), *arguments]
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_ready(self, limit: float = 30.0) -> None:
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            match = re.search(r"Open\s+(http://\S+)", self.output)
+            if match:
+                self.url = match[1]
+                return
+            if self.process.poll() is not None:
+                self._reader.join(5)
+                raise AssertionError(f"ended with {self.process.returncode}:\n{self.output}")
+            time.sleep(0.01)
+        raise AssertionError(f"not ready after {limit} s:\n{self.output}")
+
+    def stop(self, number: int = signal.SIGTERM, limit: float = 15.0) -> int:
+        """Send a signal and wait; gives the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+            try:
+                self.process.wait(limit)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(5)
+                raise AssertionError(f"did not end within {limit} s:\n{self.output}") from None
+        self._reader.join(5)
+        if self.process.stdout is not None and not self._reader.is_alive():
+            self.process.stdout.close()
+        return self.process.returncode
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers with lower-case names, body."""
+        split = urlsplit(self.url)
+        connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=60)
+        try:
+            data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+            connection.request(method, path, data, {"content-type": "application/json", **(headers or {})})
+            answer = connection.getresponse()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+    def post(self, path: str, body: Any, **headers: str) -> tuple[int, dict[str, str], Any]:
+        """Like `request` with JSON decoded."""
+        status, found, data = self.request("POST", path, body, headers)
+        return status, found, json.loads(data)
+
+    def get(self, path: str) -> Any:
+        """The JSON at a path; the status must be 200."""
+        status, _, data = self.request("GET", path)
+        assert status == 200, data
+        return json.loads(data)
+
+    def chat(self, model: str, text: str, **more: Any) -> tuple[int, dict[str, str], Any]:
+        """One chat question."""
+        body = {"model": model, "messages": [{"role": "user", "content": text}], **more}
+        return self.post("/v1/chat/completions", body)
+
+
+def eventually(check: Any, limit: float = 5.0, pause: float = 0.01) -> Any:
+    """The first true value that `check()` gives within `limit` seconds."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        found = check()
+        if found:
+            return found
+        time.sleep(pause)
+    raise AssertionError(f"not so within {limit} s")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

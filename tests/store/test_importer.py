@@ -1,0 +1,469 @@
+"""The importer: exactly once, whatever is torn, killed, locked or imported again."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from store.noting import end, eventually, finished, ledger_rows, meter, start_streaming
+
+from trunkcall.core.errors import ServingError
+from trunkcall.store import importer as importer_file
+from trunkcall.store.importer import REVISION, Importer
+from trunkcall.store.journal import Close, FileJournal, Open, Progress, Row
+
+
+class Store:
+    """A journal directory and a SQLite ledger."""
+
+    def __init__(self, where: Path) -> None:
+        self.journal = where / "journal"
+        self.database = where / "ledger.db"
+        self.importer = Importer(self.journal, f"sqlite:///{self.database}")
+
+    def rows(self, columns: str = "*") -> list[tuple[Any, ...]]:
+        return ledger_rows(self.database, columns)
+
+
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A migrated ledger's bytes, so that not every test pays for the migration."""
+    where = Store(tmp_path_factory.mktemp("empty"))
+    where.journal.mkdir()
+    where.importer.import_now()
+    return where.database.read_bytes()
+
+
+@pytest.fixture
+def store(tmp_path: Path, empty_ledger: bytes) -> Store:
+    made = Store(tmp_path)
+    made.database.write_bytes(empty_ledger)
+    return made
+
+
+def test_rows_arrive_once_and_files_of_the_dead_go(store: Store) -> None:
+    journal = FileJournal(store.journal, writer="w")
+    live = meter("live")
+    journal.open(live)
+    for number in range(20):
+        journal.close(finished(str(number)))
+    live.progress(4)
+    eventually(lambda: journal.health().ok and not journal._closed and live.noted == 4)
+    time.sleep(0.1)
+    assert store.importer.import_now() == 22
+    assert store.importer.import_now() == 0
+    assert store.rows("id, completion_tokens, closed")[0] == ("live", 4, 0)
+    journal.close(live)
+    end(journal)
+    assert store.importer.import_now() == 1
+    assert [path.name for path in store.journal.iterdir()] == ["importer.lock"]
+    rows = store.rows("writer, epoch, sequence, id, prompt_tokens, completion_tokens, cached_tokens, closed, estimated")
+    assert rows[0] == ("w", journal.epoch, 1, "live", 0, 4, None, 1, 1)
+    assert rows[1:] == [("w", journal.epoch, number + 2, str(number), 5, 7, 2, 1, 0) for number in range(20)]
+
+
+def test_a_second_import_of_everything_changes_nothing(store: Store) -> None:
+    journal = FileJournal(store.journal)
+    live = meter("live")
+    journal.open(live)
+    live.progress(3)
+    for number in range(50):
+        one = finished(str(number))
+        journal.open(one)
+        journal.close(one)
+    eventually(lambda: live.noted == 3)
+    time.sleep(0.1)
+    store.importer.import_now()
+    before = store.rows()
+    connection = sqlite3.connect(store.database)
+    connection.execute("DELETE FROM journal_positions")
+    connection.commit()
+    connection.close()
+    assert store.importer.import_now() >= 52
+    assert store.rows() == before
+    end(journal)
+
+
+def test_after_kill_9_the_orphan_is_closed_with_what_it_had(store: Store) -> None:
+    with start_streaming(store.journal) as child:
+        assert child.stdout is not None
+        counts = [int(child.stdout.readline()) for _ in range(150)]
+        store.importer.import_now()
+        assert ("live", "", 0) in store.rows("id, error, closed")
+        counts += [int(child.stdout.readline()) for _ in range(50)]
+        child.send_signal(signal.SIGKILL)
+        child.wait(10)
+        counts += [int(line) for line in child.stdout.read().split()]
+    store.importer.import_now()
+    store.importer.import_now()
+    lost, *closed = store.rows("id, error, closed, estimated, completion_tokens")
+    assert lost[:4] == ("live", "gateway_lost", 1, 1)
+    assert 150 <= lost[4] <= counts[-1] + 1
+    assert [row[0] for row in closed] == [str(number) for number in range(10)]
+    assert [path.name for path in store.journal.iterdir()] == ["importer.lock"]
+
+
+def write_part(store: Store, part: int, rows: list[Row], torn: bytes = b"") -> Path:
+    """A part of a writer that is gone (it has no lock)."""
+    store.journal.mkdir(exist_ok=True)
+    path = store.journal / f"w.e.{part:06d}.jsonl"
+    path.write_bytes(msgspec.json.Encoder().encode_lines(rows) + torn)
+    return path
+
+
+def a_close(sequence: int, **changed: Any) -> Close:
+    row = Close(
+        sequence,
+        f"r{sequence}",
+        "m",
+        "",
+        "openai",
+        "",
+        False,
+        1e9,
+        1,
+        2,
+        None,
+        None,
+        3.5,
+        "stop",
+        "",
+        200,
+        "",
+        1,
+        False,
+    )
+    return msgspec.structs.replace(row, **changed)
+
+
+def test_torn_and_foreign_lines_are_left_out(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    write_part(store, 1, [a_close(1)], torn=b'["close",2,"r2')
+    path = write_part(store, 2, [a_close(2), a_close(3)])
+    middle = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(middle[0] + b"{}\n\n\xff\n" + middle[1])
+    (store.journal / "some.other.file.jsonl").write_text("not ours")
+    store.importer.import_now()
+    assert store.rows("sequence") == [(1,), (2,), (3,)]
+    assert sum("not readable" in record.message for record in caplog.records) == 3
+    assert sorted(path.name for path in store.journal.iterdir()) == ["importer.lock", "some.other.file.jsonl"]
+
+
+def test_a_line_that_is_still_being_written_is_read_later(store: Store) -> None:
+    store.journal.mkdir()
+    lock = (store.journal / "w.e.lock").open("w")
+    importer_file.fcntl.flock(lock, importer_file.fcntl.LOCK_EX)
+    data = msgspec.json.Encoder().encode_lines([a_close(1), a_close(2)])
+    path = store.journal / "w.e.000001.jsonl"
+    path.write_bytes(data[:-10])
+    assert store.importer.import_now() == 1
+    path.write_bytes(data)
+    assert store.importer.import_now() == 1
+    assert store.importer.import_now() == 0
+    lock.close()
+    store.importer.import_now()
+    assert not path.exists()
+
+
+def test_rotated_parts_of_a_living_writer_are_deleted(store: Store) -> None:
+    journal = FileJournal(store.journal, part_bytes=2000)
+    for number in range(100):
+        journal.close(finished(str(number)))
+        if number % 10 == 9:
+            time.sleep(0.06)
+    eventually(lambda: not journal._pending and not journal._closed)
+    time.sleep(0.1)
+    store.importer.import_now()
+    assert len(list(store.journal.glob("*.jsonl"))) == 1
+    assert len(store.rows()) == 100
+    end(journal)
+    store.importer.import_now()
+    assert len(store.rows()) == 100
+    connection = sqlite3.connect(store.database)
+    assert connection.execute("SELECT count(*) FROM journal_positions").fetchone() == (0,)
+    connection.close()
+
+
+def test_large_files_go_in_several_transactions(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importer_file, "_BLOCK", 1000)
+    write_part(store, 1, [a_close(number) for number in range(200)])
+    assert store.importer.import_now() == 200
+    assert len(store.rows()) == 200
+
+
+def test_wild_values_do_not_stop_the_import(store: Store) -> None:
+    rows = [a_close(1, id="a\x00b"), a_close(2, prompt_tokens=2**63), a_close(3, prompt_tokens=2**63 - 1)]
+    write_part(store, 1, rows)
+    store.importer.import_now()
+    assert store.rows("sequence, id, prompt_tokens") == [(1, "a\ufffdb", 1), (3, "r3", 2**63 - 1)]
+
+
+def test_a_locked_database_delays_and_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importer_file, "_PATIENCE", 0.5)
+    write_part(store, 1, [a_close(1), a_close(2)])
+    holder = sqlite3.connect(store.database, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    began = time.monotonic()
+    with pytest.raises(ServingError, match="locked") as raised:
+        store.importer.import_now()
+    assert raised.value.kind == "unreachable"
+    assert 0.5 <= time.monotonic() - began < 30
+    assert list(store.journal.glob("*.jsonl"))
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert store.importer.import_now() == 2
+    assert store.rows("sequence") == [(1,), (2,)]
+
+
+def test_two_imports_at_once_share_the_work(store: Store) -> None:
+    write_part(store, 1, [a_close(number) for number in range(3000)])
+    counts: list[int] = []
+    threads = [threading.Thread(target=lambda: counts.append(store.importer.import_now())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(counts) == [0, 0, 0, 3000]
+    assert len(store.rows()) == 3000
+
+
+def test_an_import_that_takes_too_long_is_told(store: Store) -> None:
+    store.journal.mkdir()
+    with importer_file._alone(store.journal, 0), pytest.raises(ServingError, match="still under way"):
+        store.importer.import_now(wait=0.05)
+
+
+@pytest.mark.parametrize("url", ["mysql://x/y", "sqlite://", "nonsense"])
+def test_an_unknown_url_is_told(store: Store, url: str) -> None:
+    store.journal.mkdir()
+    with pytest.raises(ServingError, match="sqlite:///PATH") as raised:
+        Importer(store.journal, url).import_now()
+    assert raised.value.kind == "bad_request"
+
+
+def test_a_file_that_is_no_database_is_told(store: Store) -> None:
+    store.journal.mkdir()
+    store.database.write_bytes(b"no database" * 1000)
+    with pytest.raises(ServingError, match="not a database"):
+        store.importer.import_now()
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone(store: Store) -> None:
+    write_part(store, 1, [a_close(1)])
+    connection = sqlite3.connect(store.database)
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(ServingError, match="newer Trunkcall") as raised:
+        store.importer.import_now()
+    assert raised.value.kind == "conflict"
+    assert list(store.journal.glob("*.jsonl"))
+
+
+def test_without_a_journal_there_is_nothing_to_do(tmp_path: Path) -> None:
+    assert Importer(tmp_path / "none", f"sqlite:///{tmp_path / 'ledger.db'}").import_now() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.anyio
+async def test_the_running_importer_is_a_child_that_makes_a_last_pass(store: Store, monkeypatch: Any) -> None:
+    monkeypatch.setattr(importer_file, "EVERY", 0.1)
+    journal = FileJournal(store.journal)
+    running = asyncio.create_task(store.importer.run())
+    one = meter("live")
+    journal.open(one)
+    async with asyncio.timeout(20):
+        while not store.rows():
+            await asyncio.sleep(0.05)
+    for number in range(10):
+        journal.close(finished(str(number)))
+    journal.close(one)
+    await journal.aclose()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert sorted(store.rows("id, error, closed")) == sorted([("live", "", 1), *((str(n), "", 1) for n in range(10))])
+    assert store.importer.health().ok
+
+
+@pytest.mark.anyio
+async def test_the_child_ends_when_quiet_and_comes_back_for_news(store: Store, monkeypatch: Any) -> None:
+    monkeypatch.setattr(importer_file, "EVERY", 0.05)
+    monkeypatch.setattr(importer_file, "_LINGER", 1)
+    ended: list[object] = []
+    attend = Importer._attend
+
+    async def counted(self: Importer) -> object:
+        ended.append(await attend(self))
+        return ended[-1]
+
+    monkeypatch.setattr(Importer, "_attend", counted)
+    journal = FileJournal(store.journal)
+    running = asyncio.create_task(store.importer.run())
+    for round_ in (1, 2):
+        journal.close(finished(f"round {round_}"))
+        async with asyncio.timeout(20):
+            while len(ended) < round_:
+                await asyncio.sleep(0.05)
+        assert len(store.rows()) == round_
+    await asyncio.sleep(0.3)
+    assert len(ended) == 2
+    assert None not in ended
+    running.cancel()
+    await asyncio.wait([running])
+    await journal.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_database_that_is_away_is_told_and_waited_for(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(importer_file, "EVERY", 0.05)
+    store = Store(tmp_path)
+    write_part(store, 1, [a_close(1)])
+    store.database.mkdir()
+    running = asyncio.create_task(store.importer.run())
+    async with asyncio.timeout(20):
+        while store.importer.health().ok:
+            await asyncio.sleep(0.05)
+        assert "unable to open" in store.importer.health().reason
+        store.database.rmdir()
+        while not store.importer.health().ok:
+            await asyncio.sleep(0.05)
+    running.cancel()
+    await asyncio.wait([running])
+    assert store.rows("sequence") == [(1,)]
+
+
+@pytest.mark.anyio
+async def test_a_child_that_was_killed_is_started_again(store: Store, monkeypatch: Any) -> None:
+    monkeypatch.setattr(importer_file, "EVERY", 0.05)
+    pids: list[int] = []
+    start = asyncio.create_subprocess_exec
+
+    async def noted(*arguments: Any, **options: Any) -> Any:
+        child = await start(*arguments, **options)
+        pids.append(child.pid)
+        return child
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
+    journal = FileJournal(store.journal)
+    journal.close(finished("a"))
+    running = asyncio.create_task(store.importer.run())
+    async with asyncio.timeout(30):
+        while not store.rows():
+            await asyncio.sleep(0.05)
+        os.kill(pids[0], signal.SIGKILL)
+        journal.close(finished("b"))
+        while len(store.rows()) < 2:
+            await asyncio.sleep(0.05)
+    assert len(pids) == 2
+    running.cancel()
+    await asyncio.wait([running])
+    await journal.aclose()
+
+
+SERVER = """
+import asyncio, sys
+from pathlib import Path
+from store.noting import finished, meter
+from trunkcall.store import importer
+from trunkcall.store.journal import FileJournal
+async def main():
+    importer.EVERY = 0.05
+    journal = FileJournal(Path(sys.argv[1]))
+    one = meter("live"); journal.open(one); one.progress(5)
+    print("on", flush=True)
+    await importer.Importer(Path(sys.argv[1]), sys.argv[2]).run()
+asyncio.run(main())
+"""
+
+
+def test_the_child_outlives_a_killed_server_to_close_its_orphans(store: Store) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(store.journal), f"sqlite:///{store.database}"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        stdout=subprocess.PIPE,
+    ) as server:
+        eventually(store.rows, 20)
+        server.kill()
+        server.wait(10)
+    eventually(lambda: store.rows("error, completion_tokens, closed") == [("gateway_lost", 5, 1)], 10)
+
+
+ORDERS = st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["open", "progress", "close"])), max_size=40)
+
+
+@given(steps=ORDERS, points=st.sets(st.integers(0, 40)), again=st.booleans())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_interleaving_of_rows_and_imports_gives_the_same_ledger(
+    empty_ledger: bytes, steps: list[tuple[int, str]], points: set[int], again: bool
+) -> None:
+    """Against a model: a request that was closed says so, one that was only opened is lost with its last progress."""
+    opened: dict[int, int] = {}
+    closed: set[int] = set()
+    rows: list[Row] = []
+    counts = itertools.count(1)
+    for sequence, step in steps:
+        if step == "open" and sequence not in opened and sequence not in closed:
+            opened[sequence] = 0
+            rows.append(Open(sequence, f"r{sequence}", "m", "", "openai", "", False, 1e9))
+        elif step == "progress" and sequence in opened and sequence not in closed:
+            opened[sequence] = next(counts)
+            rows.append(Progress(sequence, opened[sequence]))
+        elif step == "close" and sequence not in closed:
+            closed.add(sequence)
+            rows.append(a_close(sequence))
+    with tempfile.TemporaryDirectory() as where:
+        store = Store(Path(where))
+        store.database.write_bytes(empty_ledger)
+        store.journal.mkdir()
+        with (store.journal / "w.e.lock").open("w") as lock:
+            importer_file.fcntl.flock(lock, importer_file.fcntl.LOCK_EX)
+            with (store.journal / "w.e.000001.jsonl").open("ab") as file:
+                for number, row in enumerate(rows):
+                    file.write(msgspec.json.encode(row) + b"\n")
+                    file.flush()
+                    if number in points:
+                        store.importer.import_now()
+            if again:
+                connection = sqlite3.connect(store.database)
+                connection.execute("DELETE FROM journal_positions")
+                connection.commit()
+                connection.close()
+        store.importer.import_now()
+        found = store.rows("sequence, completion_tokens, error, closed, estimated") if rows else []
+    expected = [
+        (sequence, 2, "", 1, 0) if sequence in closed else (sequence, opened[sequence], "gateway_lost", 1, 1)
+        for sequence in sorted({*opened, *closed})
+    ]
+    assert found == expected
+
+
+def test_what_the_importer_knows_of_the_schema_is_what_the_schema_says() -> None:
+    from trunkcall.store.schema import requests
+
+    assert ["writer", "epoch", *Close.__struct_fields__, "closed"] == [column.name for column in requests.columns]
+    assert set(Open.__struct_fields__) < set(Close.__struct_fields__)
+    versions = Path(importer_file.__file__).with_name("migrations") / "versions"
+    assert max(path.name for path in versions.glob("*.py")).startswith(f"{REVISION}_")
+
+
+def test_the_server_process_is_spared_sqlalchemy_and_alembic() -> None:
+    program = (
+        "import sys; import trunkcall.store.journal, trunkcall.store.importer, trunkcall.store.ledger;"
+        "print([name for name in ('sqlalchemy', 'alembic', 'psycopg') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,334 @@
+"""Settings: precedence, places of mistakes, and what may be shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from trunkcall import config, config_file
+from trunkcall.config import Flags, Listener, Loaded, load
+from trunkcall.core.errors import ServingError
+from trunkcall.core.models import Source
+from trunkcall.home import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, and a working directory without a settings file."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "home"
+
+
+def read(home: Path, text: str | None = None, flags: Flags | None = None, **environ: str) -> Loaded:
+    if text is not None:
+        Path("trunkcall.yaml").write_text(text, encoding="utf-8")
+    return load(config=None, home=home, environ=environ, flags=flags or Flags())
+
+
+def refusal(home: Path, text: str | None = None, flags: Flags | None = None, **environ: str) -> str:
+    with pytest.raises(ServingError) as caught:
+        read(home, text, flags, **environ)
+    assert caught.value.kind == "bad_request"
+    return caught.value.message
+
+
+def test_nothing_written_serves_pocket_on_loopback(home: Path) -> None:
+    loaded = read(home)
+    assert loaded.file is None
+    assert loaded.settings.listen == (Listener("127.0.0.1", 8000),)
+    assert loaded.settings.models["pocket"].sources == (Source("pocket"),)
+    assert not home.exists()
+
+
+def test_precedence_rises_from_default_to_flag(home: Path) -> None:
+    assert read(home).settings.log_level == "info"
+    assert read(home, "log_level: error").settings.log_level == "error"
+    assert read(home, TRUNKCALL_LOG_LEVEL="warning").settings.log_level == "warning"
+    loaded = read(home, flags=Flags(log_level="debug"), TRUNKCALL_LOG_LEVEL="warning")
+    assert loaded.settings.log_level == "debug"
+    assert [(origin.value, origin.place) for origin in loaded.explain("log_level")] == [
+        ("info", "default"),
+        ("error", "trunkcall.yaml:1: log_level"),
+        ("warning", "environment TRUNKCALL_LOG_LEVEL"),
+        ("debug", "flag --log-level"),
+    ]
+
+
+def test_which_file_is_read(home: Path, tmp_path: Path) -> None:
+    home.mkdir()
+    (home / "trunkcall.yaml").write_text("store: in-home")
+    assert read(home).settings.store == "in-home"
+    assert read(home, "store: here").settings.store == "here"
+    other = tmp_path / "other.yaml"
+    other.write_text("store: named")
+    assert load(config=other, home=home, environ={}, flags=Flags()).settings.store == "named"
+    with pytest.raises(ServingError, match="no such settings file"):
+        load(config=tmp_path / "missing.yaml", home=home, environ={}, flags=Flags())
+
+
+def test_a_whole_file(home: Path) -> None:
+    found = read(
+        home,
+        """
+listen: [8000, {host: "::1", port: 9000, apis: [kuwa_kernel]}]
+models:
+  on: pocket
+  chat: {source: models/a.gguf, slots: 4, queue: 7, preload: true, options: {context: 4096}, env: {CUDA_VISIBLE_DEVICES: 0}}
+  two: {source: debug, replicas: 2}
+  big:
+    source: ["openai:http://a:8000/v1#m", "openai:http://b:8000/v1#m"]
+    key: env:BIG_KEY
+pocket: false
+cors: "*"
+keys: [env:ONE, file:keys/two]
+max_body: 1.5MiB
+queue: 9
+stall_timeout: 1h30m
+drain_timeout: 0.5
+""",
+    ).settings
+    assert found.listen == (Listener("127.0.0.1", 8000), Listener("::1", 9000, ("kuwa_kernel",)))
+    assert list(found.models) == ["on", "chat", "two", "big"]
+    chat = found.models["chat"]
+    assert chat.sources == (Source("llamacpp", str(Path.cwd() / "models/a.gguf")),)
+    assert (chat.slots, chat.queue, chat.preload, chat.options) == (4, 7, True, {"context": 4096})
+    assert chat.env == {"CUDA_VISIBLE_DEVICES": "0"}
+    assert found.models["two"].sources == (Source("debug"), Source("debug"))
+    assert found.models["two"].queue == 9
+    assert [source.target for source in found.models["big"].sources] == ["http://a:8000/v1", "http://b:8000/v1"]
+    assert found.models["big"].key == "env:BIG_KEY"
+    assert found.cors == ("*",)
+    assert found.keys == ("env:ONE", f"file:{Path.cwd()}/keys/two")
+    assert (found.max_body, found.stall_timeout, found.drain_timeout) == (1572864, 5400.0, 0.5)
+
+
+MISTAKES = [
+    ("stroe: x", "trunkcall.yaml:1: stroe: unknown setting. Did you mean 'store'?"),
+    ("\n\nmodels:\n  a:\n    source: debug\n    slotz: 1", "trunkcall.yaml:6: models.a.slotz: unknown setting. Did you mean 'slots'?"),
+    ("listen:\n- 1\n- {prt: 3}", "trunkcall.yaml:3: listen[1].prt: unknown setting. Did you mean 'port'?"),
+    ("models:\n  a:\n    source: debug\n    slots: many", "trunkcall.yaml:4: models.a.slots: expected a whole number or nothing, got text"),
+    ("json_logs: maybe", "trunkcall.yaml:1: json_logs: expected true or false, got text"),
+    ("models: 3", "trunkcall.yaml:1: models: expected a mapping, got a whole number"),
+    ("models:\n a: 3", "trunkcall.yaml:2: models.a: expected a mapping, got a whole number"),
+    ("models:\n a: {queue: 3}", "trunkcall.yaml:2: models.a: object missing required field source"),
+    ("models:\n a: {source: []}", "trunkcall.yaml:2: models.a.source: expected a list of length >= 1"),
+    ("log_level: loud", "trunkcall.yaml:1: log_level: must be one of debug, info, warning, error"),
+    ("store: a\nstore: b", "trunkcall.yaml:2: store is set twice, first on line 1"),
+    ("models: {a: debug, a: dummy}", "trunkcall.yaml:1: models.a is set twice, first on line 1"),
+    ("max_body: huge", "trunkcall.yaml:1: max_body: 'huge' is not a size; write bytes or for example 64MiB"),
+    ("\nstall_timeout: soon", "trunkcall.yaml:2: stall_timeout: 'soon' is not a duration; write seconds or for example 500ms, 10m, 1h30m"),
+    ("listen: 127.0.0.1", "trunkcall.yaml:1: listen: '127.0.0.1' is not an address; write HOST:PORT, such as 127.0.0.1:8000"),
+    ("listen: {port: 99999}", "trunkcall.yaml:1: listen.port: expected a whole number <= 65535"),
+    ("listen: []", "trunkcall.yaml:1: listen: needs one address at least, such as 127.0.0.1:8000"),
+    ("keys: sk-secret", "trunkcall.yaml:1: keys: a key is written as env:NAME or file:PATH, so that no secret stands in the settings"),
+    ("- a", "trunkcall.yaml:1: must be a mapping of settings, such as `log_level: info`"),
+    ("? [a]\n: b", "trunkcall.yaml:1: a key must be plain text"),
+    ("store: &x [*x]", "trunkcall.yaml:1: nested more than 32 levels deep"),
+    ("store: [", "trunkcall.yaml:1: expected the node content, but found '<stream end>'"),
+    ("!!python/object:os.system x", "trunkcall.yaml:1: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object:os.system'"),
+    ('models: {"a b": debug}', "trunkcall.yaml:1: models.a b: 'a b' cannot be a model's name: it is empty or has spaces in it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), MISTAKES)
+def test_a_mistake_is_shown_where_it_stands(home: Path, text: str, message: str) -> None:
+    assert refusal(home, text) == message
+
+
+@pytest.mark.parametrize("text", ["\0", "a: 2001-99-99", "[" * 5000, "\ufeff\t:", "a: !!binary x", "%YAML 9.9"])
+def test_what_is_hardly_yaml_is_refused(home: Path, text: str) -> None:
+    assert refusal(home, text).startswith("trunkcall.yaml:")
+
+
+def test_a_file_that_is_not_text_is_refused(home: Path) -> None:
+    Path("trunkcall.yaml").write_bytes(b"store: \xff\xfe")
+    assert refusal(home).startswith("trunkcall.yaml: cannot be read: 'utf-8'")
+
+
+@given(st.text())
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+def test_any_text_is_read_or_refused(home: Path, text: str) -> None:
+    try:
+        read(home, text.encode("utf-8", "replace").decode())
+    except ServingError as error:
+        assert error.kind == "bad_request"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "value"),
+    [
+        (
+            "LISTEN",
+            "127.0.0.1:1 9000=a,b",
+            "listen",
+            (Listener("127.0.0.1", 1), Listener("127.0.0.1", 9000, ("a", "b"))),
+        ),
+        ("LISTEN", "9", "listen", (Listener("127.0.0.1", 9),)),
+        ("CORS", "*", "cors", ("*",)),
+        ("KEYS", "env:A,env:B", "keys", ("env:A", "env:B")),
+        ("JSON_LOGS", "true", "json_logs", True),
+        ("POCKET", "false", "pocket", False),
+        ("MAX_BODY", "1GiB", "max_body", 2**30),
+        ("STALL_TIMEOUT", "5", "stall_timeout", 5.0),
+        ("QUEUE", "3", "queue", 3),
+    ],
+)
+def test_the_environment_sets_every_kind(home: Path, name: str, text: str, field: str, value: Any) -> None:
+    assert getattr(read(home, **{f"TRUNKCALL_{name}": text}).settings, field) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("MAX_BODY", "x"), ("JSON_LOGS", "maybe"), ("LOG_LEVEL", "loud"), ("QUEUE", "-1")]
+)
+def test_a_mistake_in_the_environment_names_the_variable(home: Path, name: str, text: str) -> None:
+    assert refusal(home, **{f"TRUNKCALL_{name}": text}).startswith(f"TRUNKCALL_{name}: ")
+
+
+def test_host_and_port_change_the_main_port_and_listen_adds(home: Path) -> None:
+    loaded = read(home, "listen: [1, 2]", Flags(port=5, listen=("127.0.0.1:6=openai", "[::1]:7")))
+    assert loaded.settings.listen == (
+        Listener("127.0.0.1", 5),
+        Listener("127.0.0.1", 2),
+        Listener("127.0.0.1", 6, ("openai",)),
+        Listener("::1", 7),
+    )
+    assert [origin.place for origin in loaded.explain("listen")][-2:] == ["flag --port", "flag --listen"]
+    assert refusal(home, flags=Flags(port=70000)).startswith("--port: 70000 is not a port")
+    assert refusal(home, flags=Flags(listen=("nowhere",))).startswith("--listen: 'nowhere' is not an address")
+    assert "there twice" in refusal(home, "", Flags(listen=("8000",)))
+
+
+@pytest.mark.parametrize(
+    ("host", "open_to_all"),
+    [("127.0.0.1", False), ("127.9.9.9", False), ("localhost", False), ("::1", False), ("0.0.0.0", True), ("::", True), ("10.0.0.1", True), ("127.evil.example", True)],
+)  # fmt: skip
+def test_other_machines_need_a_key(home: Path, host: str, open_to_all: bool) -> None:
+    flags = Flags(host=host)
+    assert read(home, flags=flags, TRUNKCALL_KEYS="env:K").settings.listen[0].host == host
+    if open_to_all:
+        message = refusal(home, flags=flags)
+        assert message.startswith("flag --host:")
+        assert "TRUNKCALL_KEYS=env:NAME" in message
+        assert "127.0.0.1" in message
+    else:
+        read(home, flags=flags)
+
+
+def test_models_of_flags_win_and_paths_belong_to_where_they_were_written(home: Path, tmp_path: Path) -> None:
+    other = tmp_path / "etc"
+    other.mkdir()
+    (other / "t.yaml").write_text("models: {a: x.gguf, b: y.gguf, c: {source: llamacpp:~/z.gguf}}")
+    flags = Flags(models=("b=w.gguf", "q=openai:http://h/v1#a=b"))
+    loaded = load(config=other / "t.yaml", home=home, environ={}, flags=flags)
+    targets = {name: found.sources[0].target for name, found in loaded.settings.models.items()}
+    assert targets == {
+        "a": str(other / "x.gguf"),
+        "b": str(Path.cwd() / "w.gguf"),
+        "c": str(Path.home() / "z.gguf"),
+        "q": "http://h/v1",
+        "pocket": "",
+    }
+    assert loaded.settings.models["q"].sources[0].model == "a=b"
+    assert loaded.explain("models.b")[-1].place == "flag --model"
+    assert refusal(home, flags=Flags(models=("x",))).startswith("--model: 'x' is not NAME=SOURCE")
+    assert refusal(home, flags=Flags(models=("x=",))).startswith("--model: a model source is empty")
+
+
+def test_added_models_rank_below_and_a_name_in_both_is_an_error(home: Path) -> None:
+    Home(home).add_model("mine", "debug")
+    loaded = read(home)
+    assert loaded.settings.models["mine"].sources == (Source("debug"),)
+    assert "trunkcall models add" in loaded.explain("models.mine")[-1].place
+    message = refusal(home, "models:\n  mine: dummy")
+    assert message.startswith("trunkcall.yaml:2: models.mine: the model was also added")
+    assert "trunkcall models rm mine" in message
+    assert read(home, "", Flags(models=("mine=dummy",))).settings.models["mine"].sources == (Source("dummy"),)
+
+
+def test_pocket_is_there_unless_refused_or_redefined(home: Path) -> None:
+    assert "pocket" not in read(home, flags=Flags(pocket=False)).settings.models
+    assert read(home, "models: {pocket: debug}").settings.models["pocket"].sources == (Source("debug"),)
+    assert list(read(home, "models: {z: debug}").settings.models) == ["z", "pocket"]
+
+
+def test_explain_answers_inner_keys_and_names_the_nearest(home: Path) -> None:
+    loaded = read(home, "models:\n  a:\n    source: debug\n    slots: 3")
+    assert loaded.explain("models.a.slots")[-1] == config.Origin(3, "trunkcall.yaml:4: models.a.slots")
+    assert loaded.explain("models.a.queue")[-1].place == "trunkcall.yaml:2: models.a"
+    with pytest.raises(ServingError, match="Did you mean 'max_body'"):
+        loaded.explain("maxbody")
+
+
+def test_nothing_secret_is_shown(home: Path) -> None:
+    loaded = read(
+        home,
+        """
+store: postgresql://user:hidden1@db/x
+keys: [env:MY_KEY]
+models:
+  a: {source: "openai:http://u:hidden2@h/v1", env: {HF_TOKEN: hidden3, CUDA_VISIBLE_DEVICES: 1}, key: env:UP}
+""",
+    )
+    shown = json.dumps(config.show(loaded.settings)) + repr(loaded.origins)
+    assert "hidden" not in shown
+    assert config.show(loaded.settings)["models"]["a"] == {
+        "source": "openai:http://u:***@h/v1",
+        "key": "env:UP",
+        "env": {"HF_TOKEN": "***", "CUDA_VISIBLE_DEVICES": "1"},
+    }
+    assert loaded.settings.store == "postgresql://user:hidden1@db/x"
+
+
+def test_what_is_shown_can_be_read_again(home: Path) -> None:
+    first = read(
+        home,
+        "listen: [{port: 1, apis: [openai]}]\nmodels: {a: {source: a.gguf, slots: 2, env: {A: b}, replicas: 2}}\nqueue: 5\nmax_body: 1MiB",
+    )
+    second = read(home, yaml.safe_dump(config.show(first.settings)))
+    assert second.settings == first.settings
+
+
+def test_the_schema_accepts_what_is_accepted_and_refuses_what_is_refused(home: Path) -> None:
+    schema = config_file.schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert validator.is_valid(
+        yaml.safe_load("listen: 8000\nmodels: {a: pocket, b: {source: [x, y], slots: 2}}\nmax_body: 1MiB")
+    )
+    for wrong in (
+        "stroe: x",
+        "models: {a: {slotz: 1, source: x}}",
+        "models: {a: 3}",
+        "log_level: loud",
+        "listen: {port: 99999}",
+    ):
+        assert not validator.is_valid(yaml.safe_load(wrong)), wrong
+    assert set(schema["properties"]) == {*config.Settings.__struct_fields__}
+
+
+def test_the_defaults_of_the_file_are_those_of_the_settings(home: Path) -> None:
+    schema = config_file.schema()
+    text = yaml.safe_dump({key: entry["default"] for key, entry in schema["properties"].items()})
+    assert read(home, text).settings == read(home, "").settings
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [(3, 3.0), ("0", 0.0), ("500ms", 0.5), ("10m", 600.0), ("1h30m", 5400.0), ("1d 2h", 93600.0), ("2w", 1209600.0)]
+)  # fmt: skip
+def test_durations(text: str | float, seconds: float) -> None:
+    assert config_file.duration(text, "x") == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "m", "-1", -1, "1y", "1.2.3s", "nan", float("nan"), float("inf"), "1 0m"])
+def test_no_durations(text: str | float) -> None:
+    with pytest.raises(ServingError, match="is not a duration"):
+        config_file.duration(text, "x")
