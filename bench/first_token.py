@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.gateways import Unavailable
-from bench.processes import Child, end_on_sigterm, free_port, rss_mb, scratch
+from bench.processes import Child, end_on_sigterm, free_port, process_rss_mb, rss_mb, scratch, wait_for_rest
 from bench.streams import BrokenStream, burst, request_bytes
 from bench.tables import Bar, bars_table, table
 
@@ -79,13 +79,13 @@ def health(port: int) -> bool:
         connection.close()
 
 
-def start_without_engine(place: Path) -> tuple[float, float]:
-    """Seconds to the first 200 of /health, and the server's resident MB a moment later."""
+def start_without_engine(place: Path) -> tuple[float, float, float]:
+    """Seconds to the first 200 of /health; at rest, the resident MB of the server process and of the whole tree."""
     port = free_port()
     with Child(up(port, place / "home", "--no-pocket"), log=place / "up.log") as child:
         waited = until(child, lambda: health(port))
-        time.sleep(1)
-        return waited, rss_mb(child.pid)
+        wait_for_rest(child.pid)
+        return waited, process_rss_mb(child.pid), rss_mb(child.pid)
 
 
 def command_time(*arguments: str) -> float:
@@ -127,17 +127,20 @@ def main() -> int:
         with scratch() as place:
             return measure(place)
 
-    idle: list[float] = []
+    servers: list[float] = []
+    trees: list[float] = []
 
     def first_200(place: Path) -> float:
-        waited, held = start_without_engine(place)
-        idle.append(held)
+        waited, server, whole = start_without_engine(place)
+        servers.append(server)
+        trees.append(whole)
         return waited
 
     note("first token after `trunkcall up`, s", 5.0, repeated(lambda: in_new_home(first_token)))
     note("first 200 on /health, no engine, s", 1.0, repeated(lambda: in_new_home(first_200)))
-    if idle:
-        note("memory of the idle server, no engine, MB", 70, lambda: idle)
+    if servers:
+        note("memory of the idle server process, no engine, MB", 70, lambda: servers)
+        note("the same with its children, MB", None, lambda: trees)
     note("python -c pass, s", None, repeated(lambda: command_time("-c", "pass")))
     note("import trunkcall.cli, s", 0.2, repeated(lambda: command_time("-c", "import trunkcall.cli")))
     note("trunkcall --help, s", 0.2, repeated(lambda: command_time("-m", "trunkcall", "--help")))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import Child, free_port, rss_mb
+from bench.processes import Child, free_port, rss_mb, wait_for_rest
 
 HERE = Path(__file__).parent
 CACHE = HERE / ".cache"
@@ -189,7 +189,7 @@ GATEWAYS = (
     Gateway(
         "litellm",
         _litellm,
-        # 1.107 to 1.109 ask for a certifi that not every index carries, and a range costs minutes of looking for this one
+        # 1.107 to 1.109 ask for a certifi that not every index carries; a range costs minutes of search
         requirement="litellm[proxy]==1.106.2",
         package="litellm",
         env=lambda site: _LITELLM_ENV,
@@ -285,7 +285,8 @@ def version(gateway: Gateway) -> str:
         said = subprocess.run(
             [sys.executable, "-m", "trunkcall", "version"], capture_output=True, text=True, timeout=10, check=False
         ).stdout
-        return said.strip() or "?"
+        # "trunkcall 0.1.0 (Python ...)"
+        return next(iter(said.split()[1:]), "?")
     found = sorted(_home(gateway).glob(f"lib/*/site-packages/{gateway.package}-*.dist-info"))
     return found[0].name.removesuffix(".dist-info").rpartition("-")[2] if found else "?"
 
@@ -304,7 +305,7 @@ def upstream(scratch: Path) -> Generator[int]:
 
 
 @contextlib.contextmanager
-def started(gateway: Gateway, mock: int, scratch: Path, *, settle: float = 1.5) -> Generator[Running]:
+def started(gateway: Gateway, mock: int, scratch: Path) -> Generator[Running]:
     """The gateway, ready and once measured at rest. Raises Unavailable with the reason."""
     home = scratch / gateway.name
     home.mkdir()
@@ -312,8 +313,8 @@ def started(gateway: Gateway, mock: int, scratch: Path, *, settle: float = 1.5) 
     site = Site(free_port(), mock, home, _home(gateway) / "bin")
     with Child(gateway.command(site), log=home / "log", env=gateway.env(site)) as child:
         first_200 = _first_200(child, site.port, gateway.ready_within)
-        # background work of the start ends before anything is measured
-        time.sleep(settle)
+        # a migration, a registration or an import in the background would be measured as memory and as load
+        wait_for_rest(child.pid)
         yield Running(gateway, child, site.port, first_200, rss_mb(child.pid))
 
 

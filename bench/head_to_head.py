@@ -233,7 +233,7 @@ def bars(results: Results) -> list[Bar]:
             translated / plain if translated and plain else None,
             3.5,
         ),
-        Bar("idle memory, MB", start.idle_rss_mb if start else None, 70),
+        Bar("idle memory with all children, MB", start.idle_rss_mb if start else None, 70),
         Bar("first 200 after start, s", start.first_200 if start else None, 1.0),
     ]
 
@@ -324,7 +324,7 @@ def main() -> int:
             for gateway in ready:
                 if gateway.alone:
                     # hundreds of times slower than the others, so that noise does not matter and its idle work would
-                    interleave(results, [gateway], mock, 1, max(4, seconds), place)
+                    interleave(results, [gateway], mock, 1, max(6, seconds), place)
     except Unavailable as error:
         print(error, file=sys.stderr)
         return 1

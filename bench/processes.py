@@ -117,7 +117,24 @@ def cpu_seconds(root: int) -> float:
 
 def rss_mb(root: int) -> float:
     """Resident memory of the whole tree in MB (10**6); pages shared between processes count in each."""
-    return sum(int(fields[21]) for pid in tree(root) if (fields := _stat(pid))) * _PAGE / 1e6
+    return sum(process_rss_mb(pid) for pid in tree(root))
+
+
+def process_rss_mb(pid: int) -> float:
+    """Resident memory of one process in MB (10**6); 0 when it is gone."""
+    fields = _stat(pid)
+    return int(fields[21]) * _PAGE / 1e6 if fields else 0.0
+
+
+def wait_for_rest(root: int, limit: float = 8.0) -> None:
+    """Until the tree spends no more than 2 % of a core over half a second, or the limit: what a start still does is over."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        members, before = set(tree(root)), cpu_seconds(root)
+        time.sleep(0.5)
+        # a child that ended or came is work too
+        if set(tree(root)) == members and cpu_seconds(root) - before <= 0.01:
+            return
 
 
 @contextlib.contextmanager

@@ -19,10 +19,8 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str
         )
         return "  ".join(padded).rstrip()
 
-    rule = "  ".join(
-        "-" * max(len(name), min(width, 40)) if at in words else "-" * width
-        for at, (name, width) in enumerate(zip(head, widths, strict=True))
-    )
+    # the last column may hold a long reason
+    rule = "  ".join("-" * width for width in (*widths[:-1], min(widths[-1], 20)))
     return "\n".join((f"\n{title}", line(head), rule, *(line(row) for row in rows)))
 
 

@@ -20,7 +20,7 @@ from pocket.text import END_OF_TEXT, TURN_END, number_of, save_tokenizer, train_
 
 _VOCABULARY, _CONTEXT = 2048, 1024
 _ROW, _ROWS, _LONG_EVERY = 256, 10, 10
-_WARM_UP, _DECAY_FROM = 0.02, 0.65
+_WARM_UP = 0.02
 
 
 def fresh_tokenizer(seed: int) -> Tokenizer:
@@ -62,9 +62,9 @@ def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor) -
     return (losses * share).sum() / share.sum()
 
 
-def pace(done: float) -> float:
+def pace(done: float, hold: float) -> float:
     """The share of the full learning rate at this share of the time: warm up, hold, fall to almost nothing."""
-    return min(1.0, done / _WARM_UP + 0.01, max(0.01, (1 - done) / (1 - _DECAY_FROM)))
+    return min(1.0, done / _WARM_UP + 0.01, max(0.01, (1 - done) / (1 - hold)))
 
 
 def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
@@ -73,7 +73,7 @@ def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
     save_tokenizer(tokenizer, folder, _CONTEXT)
 
 
-def train(folder: Path, minutes: float, seed: int, rate: float, start: Path | None) -> None:
+def train(folder: Path, minutes: float, seed: int, rate: float, hold: float, start: Path | None) -> None:
     """``start`` is a trained folder to go on from; give another seed then, so that the corpus is new."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -95,7 +95,7 @@ def train(folder: Path, minutes: float, seed: int, rate: float, start: Path | No
     began, saved, step, smooth = time.monotonic(), 0.0, 0, 4.0
     while (passed := time.monotonic() - began) < minutes * 60:
         for optimizer, full in zip(optimizers, rates, strict=True):
-            optimizer.param_groups[0]["lr"] = full * pace(passed / (minutes * 60))
+            optimizer.param_groups[0]["lr"] = full * pace(passed / (minutes * 60), hold)
         loss = loss_of(model, *next(long if step % _LONG_EVERY == _LONG_EVERY - 1 else short))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
@@ -123,5 +123,6 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--start", type=Path, help="a trained folder to go on from")
     parser.add_argument("--rate", type=float, default=1.0, help="scales the learning rates; less than 1 when going on")
+    parser.add_argument("--hold", type=float, default=0.1, help="share of the time before the learning rates begin to fall")
     chosen = parser.parse_args()
-    train(chosen.folder, chosen.minutes, chosen.seed, chosen.rate, chosen.start)
+    train(chosen.folder, chosen.minutes, chosen.seed, chosen.rate, chosen.hold, chosen.start)

@@ -77,7 +77,7 @@ def test_a_running_servers_refusal_is_passed_on(cli: Any, on_home: Any) -> None:
     found = cli("models", "add", "served", "debug")
     assert (found.returncode, found.stderr) == (1, "trunkcall: it is there already\n")
     found = cli("models", "rm", "nosuch")
-    assert (found.returncode, found.stderr) == (1, "trunkcall: The model 'nosuch' does not exist\n")
+    assert (found.returncode, found.stderr) == (1, "trunkcall: The model 'nosuch' does not exist.\n")
     on_home.key = "sesame"
     found = cli("models", "ls")
     assert found.returncode == 1

@@ -237,7 +237,7 @@ def test_a_file_size_limit_only_ends_the_part(tmp_path: Path) -> None:
 def test_kill_9_loses_at_most_one_window(tmp_path: Path) -> None:
     with start_streaming(tmp_path) as child:
         assert child.stdout is not None
-        seen: list[tuple[float, int]] = []
+        seen = [(0.0, int(child.stdout.readline()))]
         began = time.monotonic()
         while time.monotonic() - began < 0.6:
             seen.append((time.monotonic(), int(child.stdout.readline())))

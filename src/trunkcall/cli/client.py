@@ -88,7 +88,7 @@ def _refused(status: int, data: bytes, where: str) -> NoReturn:
     except msgspec.DecodeError:
         message = None
     kinds: dict[int, Kind] = {code: kind for kind, code in reversed(STATUS.items())}
-    hint = ". Give a key with --key or TRUNKCALL_API_KEY" if status == 401 else ""
-    raise ServingError(
-        kinds.get(status, "upstream_error"), (message or f"{where} answered {status}").rstrip(".") + hint
-    )
+    said = message or f"{where} answered {status}"
+    if status == 401:
+        said = f"{said.rstrip('.')}. Give a key with --key or TRUNKCALL_API_KEY"
+    raise ServingError(kinds.get(status, "upstream_error"), said)

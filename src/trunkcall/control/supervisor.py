@@ -72,7 +72,8 @@ class Supervisor:
                 replica.address = source.target
                 replica.state = "ready"
             else:
-                specs.append((replica, engine.plan(one_source(settings, source), self._machine)))
+                spec = engine.plan(msgspec.structs.replace(settings, sources=(source,)), self._machine)
+                specs.append((replica, msgspec.structs.replace(spec, env={**spec.env, **settings.env})))
                 replica.managed = True
             replicas.append(replica)
         pool = Pool(settings, replicas)
@@ -169,8 +170,3 @@ class Supervisor:
         except TimeoutError:
             return Exited(1, f"it was not ready after {spec.start_timeout:g} seconds")
         raise AssertionError("a placement's watch ends with Exited")
-
-
-def one_source(settings: ModelSettings, source: Source) -> ModelSettings:
-    """The same model with one of its sources, which is what an engine plans for."""
-    return msgspec.structs.replace(settings, sources=(source,))

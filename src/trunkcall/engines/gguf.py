@@ -62,13 +62,16 @@ def read_head(path: Path) -> Head:
     with path.open("rb") as file:
         start = file.read(24)
         if not start.startswith(MAGIC):
-            raise ServingError("bad_request", f"{path} is not a GGUF file; convert the model, or point to its .gguf file")
+            raise ServingError(
+                "bad_request", f"{path} is not a GGUF file; convert the model, or point to its .gguf file"
+            )
         if len(start) < 24:
             raise ServingError("bad_request", f"{path} is damaged or incomplete: it ends in its head; fetch it again")
         version = _TYPE.unpack_from(start, 4)[0]
         if version not in _VERSIONS:
             raise ServingError(
-                "bad_request", f"{path} has GGUF version {version}, which is not 2 or 3 (little-endian); convert it anew"
+                "bad_request",
+                f"{path} has GGUF version {version}, which is not 2 or 3 (little-endian); convert it anew",
             )
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:

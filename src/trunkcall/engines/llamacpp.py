@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import msgspec
 
@@ -13,6 +13,7 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.models import LaunchSpec, Machine, ModelSettings
 from trunkcall.core.text import did_you_mean, nearest
 from trunkcall.engines.gguf import Head, read_head
+from trunkcall.protocols.llamacpp_host import CacheType, HostSettings, Pooling
 
 DEFAULT_CONTEXT: Final = 4096
 DEFAULT_SLOTS: Final = 4
@@ -29,8 +30,6 @@ PROCESS_BYTES: Final = 100 * 2**20
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
-CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0"]
-Pooling = Literal["mean", "cls", "last"]
 
 _CACHE_BITS: Final[dict[CacheType, float]] = {"f32": 32, "f16": 16, "bf16": 16, "q8_0": 8.5, "q4_0": 4.5}
 _PART: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
@@ -57,29 +56,6 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: NotNegative | None = None
     mmproj: str = ""
     kv: CacheType = "f16"
-
-
-class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What trunkcall.workers.llamacpp is told: one loaded model.
-
-    context and batch in tokens (context per slot), grace in seconds.
-    """
-
-    name: str
-    path: str
-    context: int
-    slots: int
-    threads: int
-    batch: int
-    gpu_layers: int
-    cache_ram_mib: int
-    kv: CacheType
-    template: str
-    embeddings: bool
-    pooling: Pooling
-    seed: int | None
-    mmproj: str
-    grace: float
 
 
 class LlamaCpp:
@@ -133,7 +109,7 @@ def _plan(model: ModelSettings, machine: Machine, path: Path, default_slots: int
     if options.context is not None and options.context > head.context:
         raise ServingError(
             "bad_request",
-            f"model {model.name!r}: option context is {options.context}, but the model was made for {head.context} tokens",
+            f"model {model.name!r}: option context is {options.context}; the model was made for {head.context} tokens",
             param="context",
         )
     context = options.context or min(head.context, DEFAULT_CONTEXT)
@@ -143,10 +119,7 @@ def _plan(model: ModelSettings, machine: Machine, path: Path, default_slots: int
         command=(),
         protocol="openai",
         slots=slots,
-        memory=weights
-        + cache_bytes(head, context * slots, options.kv)
-        + options.cache_ram_mib * 2**20
-        + PROCESS_BYTES,
+        memory=weights + cache_bytes(head, context * slots, options.kv) + options.cache_ram_mib * 2**20 + PROCESS_BYTES,
     )
     host = HostSettings(
         name=model.name,
@@ -188,7 +161,9 @@ def _files(path: Path) -> list[Path]:
     stem, number, count = part.groups()
     parts = [path.with_name(f"{stem}-{one:05d}-of-{count}.gguf") for one in range(1, int(count) + 1)]
     if int(number) != 1:
-        raise ServingError("bad_request", f"{path} is part {int(number)} of a model; name the first one, {parts[0].name}")
+        raise ServingError(
+            "bad_request", f"{path} is part {int(number)} of a model; name the first one, {parts[0].name}"
+        )
     return [_readable(one) for one in parts]
 
 

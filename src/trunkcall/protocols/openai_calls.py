@@ -20,7 +20,7 @@ from trunkcall.core.requests import (
     UnknownTool,
 )
 from trunkcall.protocols.openai_messages import emit_messages
-from trunkcall.protocols.openai_paths import PROTOCOL, Fields, foreign, put
+from trunkcall.protocols.openai_paths import PROTOCOL, Fields, foreign, put, spelled
 from trunkcall.protocols.openai_requests import SAMPLING_FIELDS
 
 _encode = msgspec.json.Encoder().encode
@@ -159,7 +159,8 @@ def _add_common(fields: dict[str, Any], request: Generate, own: Fields) -> None:
             token: int(bias) if bias == int(bias) else bias for token, bias in sampling.logit_bias.items()
         }
     if sampling.max_tokens is not UNSET:
-        fields["max_completion_tokens" if "max_completion_tokens" in own else "max_tokens"] = sampling.max_tokens
+        name = "max_completion_tokens" if spelled(own, "max_completion_tokens") else "max_tokens"
+        fields[name] = sampling.max_tokens
     if stops.strings is not UNSET:
         fields["stop"] = stops.strings
     if stops.token_ids is not UNSET:

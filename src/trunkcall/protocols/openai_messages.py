@@ -23,7 +23,7 @@ from trunkcall.core.requests import (
     UnknownPart,
 )
 from trunkcall.protocols.openai_decode import decode, known_keys, type_of
-from trunkcall.protocols.openai_paths import PROTOCOL, SPELLING, Fields, keep_unmodelled, under
+from trunkcall.protocols.openai_paths import PROTOCOL, SPELLING, Fields, keep_unmodelled, spelled, under
 
 
 class _Called(msgspec.Struct):
@@ -208,7 +208,7 @@ def _emit_message(message: Message, path: str, spellings: Fields, dropped: list[
     for index, part in enumerate(message.parts):
         match part:
             case ThinkingPart():
-                key = "reasoning" if under(path, "reasoning") in spellings else "reasoning_content"
+                key = "reasoning" if spelled(spellings, under(path, "reasoning")) else "reasoning_content"
                 made[key] = made.get(key, "") + part.text
             case ToolCallPart():
                 function = {"name": part.name, "arguments": part.arguments}

@@ -44,6 +44,12 @@ def keep_unmodelled(extra: Fields, raw: msgspec.Raw | bytes, path: str, known: f
     return fields
 
 
+def spelled(extra: Mapping[str, msgspec.Raw], name: str) -> bool:
+    """Whether the caller wrote a modelled field under this name."""
+    raw = extra.get(name)
+    return raw is not None and not raw
+
+
 def put(root: dict[str, Any], extra: Mapping[str, msgspec.Raw]) -> list[str]:
     """Put kept fields back to where they came from; gives the names of those whose place is gone.
 

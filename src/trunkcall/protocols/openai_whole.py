@@ -102,6 +102,7 @@ def _answer_head(id: str, object: str, model: str, whole: Collected) -> dict[str
 
 
 def chat_answer(whole: Collected, request: Generate) -> dict[str, Any]:
+    """The body of a chat answer."""
     made = _answer_head(named("chatcmpl-", whole.start.id), "chat.completion", request.model, whole)
     choices: list[dict[str, Any]] = []
     for index, choice in sorted(whole.choices.items()):
@@ -135,6 +136,7 @@ def chat_answer(whole: Collected, request: Generate) -> dict[str, Any]:
 
 
 def completion_answer(whole: Collected, request: Generate) -> dict[str, Any]:
+    """The body of a completion answer, the prompts before the texts where an echo was asked for."""
     made = _answer_head(named("cmpl-", whole.start.id), "text_completion", request.model, whole)
     choices: list[dict[str, Any]] = []
     for index, choice in sorted(whole.choices.items()):
@@ -170,6 +172,7 @@ def echo_of(
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
+    """The usage object; details only where the engine told them."""
     made: dict[str, Any] = {
         "prompt_tokens": usage.prompt,
         "completion_tokens": usage.completion,
@@ -214,19 +217,22 @@ def _model(name: str, created: int) -> dict[str, Any]:
 
 
 def named(prefix: str, id: str) -> str:
+    """The answer's id with the protocol's prefix, added when it is not there."""
     return id if id.startswith(prefix) else prefix + id
 
 
 def chat_finish(reason: str) -> str:
-    """OpenAI has no word for a cancelled answer."""
+    """The finish reason in chat's words; there is none for a cancelled answer."""
     return "stop" if reason == "cancelled" else reason
 
 
 def completion_finish(reason: str) -> str:
+    """Legacy completions know only these three reasons."""
     return reason if reason in ("length", "content_filter") else "stop"
 
 
 def chat_logprobs(tokens: tuple[TokenLogprob, ...] | None) -> dict[str, Any] | None:
+    """The logprobs object of chat; bytes are the token's UTF-8 when the engine did not tell them."""
     if tokens is None:
         return None
     content = [{**_token(token), "top_logprobs": [_token(other) for other in token.top]} for token in tokens]
@@ -239,7 +245,10 @@ def _token(token: TokenLogprob) -> dict[str, Any]:
 
 
 def completion_logprobs(tokens: tuple[TokenLogprob, ...] | None, offset: int, first: bool) -> dict[str, Any] | None:
-    """first: the tokens begin with a prompt's first one, which nothing precedes and so has no probability."""
+    """The logprobs object of legacy completions; offsets are in characters and begin at `offset`.
+
+    first: the tokens begin with a prompt's first one, which nothing precedes and so has no probability.
+    """
     if tokens is None:
         return None
     offsets: list[int] = []

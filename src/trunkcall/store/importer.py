@@ -60,8 +60,7 @@ _CLOSE: Final = _insert(
     + ", ".join(f"{name} = excluded.{name}" for name in Close.__struct_fields__ if name not in _KEY),
 )
 _PROGRESS: Final = (
-    "UPDATE requests SET completion_tokens = ? WHERE writer = ? AND epoch = ? AND sequence = ?"
-    " AND NOT closed AND completion_tokens < ?"
+    "UPDATE requests SET completion_tokens = ? WHERE writer = ? AND epoch = ? AND sequence = ? AND NOT closed"
 )
 _ORPHANS: Final = (
     "UPDATE requests SET closed = TRUE, estimated = TRUE, error = 'gateway_lost'"
@@ -257,7 +256,7 @@ def _rows(data: bytes) -> list[Row]:
 
 
 def _store(database: _Database, writer: str, epoch: str, rows: list[Row]) -> None:
-    """Put rows into `requests`. In any order and any number of times, they come to the same."""
+    """Put rows, in the order they were noted, into `requests`; doing it again changes nothing in the end."""
     opens: dict[int, tuple[Any, ...]] = {}
     chunks: dict[int, int] = {}
     closes: list[tuple[Any, ...]] = []
@@ -266,7 +265,7 @@ def _store(database: _Database, writer: str, epoch: str, rows: list[Row]) -> Non
         if isinstance(row, Close):
             closes.append((writer, epoch, *astuple(row)))
         elif isinstance(row, Progress):
-            chunks[row.sequence] = max(row.chunks, chunks.get(row.sequence, 0))
+            chunks[row.sequence] = row.chunks
         else:
             opens[row.sequence] = (writer, epoch, *astuple(row))
     for close in closes:
@@ -275,7 +274,7 @@ def _store(database: _Database, writer: str, epoch: str, rows: list[Row]) -> Non
     if opens:
         database.run(_OPEN, opens.values())
     if chunks:
-        database.run(_PROGRESS, [(count, writer, epoch, sequence, count) for sequence, count in chunks.items()])
+        database.run(_PROGRESS, [(count, writer, epoch, sequence) for sequence, count in chunks.items()])
     if closes:
         database.run(_CLOSE, closes)
 

@@ -78,7 +78,7 @@ class Strip:
 
     def usage_frame(self, usage: _Object, shared_id: str | None) -> bytes:
         """The chunk that only tells usage."""
-        frame = {**self._frame, "choices": [], "usage": usage}
+        frame: _Object = {**self._frame, "choices": [], "usage": usage}
         if shared_id is not None:
             frame["id"] = shared_id
         if self.timings is not None:
@@ -287,7 +287,9 @@ class _Choice:
         self._finish = choice.get("finish_reason") or self._finish
 
     def _add_call(self, fragment: _Object) -> None:
-        call = self._calls.setdefault(fragment["index"], {"type": "function", "function": {"name": "", "arguments": ""}})
+        call = self._calls.setdefault(
+            fragment["index"], {"type": "function", "function": {"name": "", "arguments": ""}}
+        )
         if fragment.get("id"):
             call["id"] = fragment["id"]
         function = fragment.get("function", {})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from trunkcall.core.errors import ServingError
 
@@ -24,8 +23,8 @@ _SAMPLING: Final = frozenset(
     " repeat_last_n repeat_penalty frequency_penalty presence_penalty dry_multiplier dry_base dry_allowed_length"
     " dry_penalty_last_n dry_sequence_breakers mirostat mirostat_tau mirostat_eta adaptive_target adaptive_decay seed"
     " n_probs min_keep post_sampling_probs n_predict n_indent n_keep n_discard t_max_predict_ms ignore_eos logit_bias"
-    " grammar grammar_lazy grammar_triggers preserved_tokens json_schema samplers cache_prompt id_slot timings_per_token"
-    " lora stop".split()
+    " grammar grammar_lazy grammar_triggers preserved_tokens json_schema samplers cache_prompt id_slot"
+    " timings_per_token lora stop".split()
 )
 """llama.cpp's own names (tools/server, server-task.cpp), many of them OpenAI's."""
 
@@ -220,11 +219,11 @@ def read_completion(body: bytes) -> Asked:
 
 
 class _Embedding(msgspec.Struct, frozen=True):
-    input: Annotated[str, msgspec.Meta(min_length=1)] | Annotated[
-        list[int | str | list[int]], msgspec.Meta(min_length=1)
-    ]
+    input: (
+        Annotated[str, msgspec.Meta(min_length=1)] | Annotated[list[int | str | list[int]], msgspec.Meta(min_length=1)]
+    )
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None | UnsetType = UNSET
+    dimensions: int | None = None
 
 
 _embedding = msgspec.json.Decoder(_Embedding)

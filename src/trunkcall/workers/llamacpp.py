@@ -1,6 +1,6 @@
 """The llama.cpp host: a child process that loads one model and serves OpenAI's HTTP protocol on loopback.
 
-`python -m trunkcall.workers.llamacpp JSON`, JSON being engines.llamacpp.HostSettings.
+`python -m trunkcall.workers.llamacpp JSON`, JSON being protocols.llamacpp_host.HostSettings.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import uvloop
 
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Header, Response, Route
-from trunkcall.engines.llamacpp import HostSettings
 from trunkcall.net.exchange import AsgiExchange
 from trunkcall.net.link import ChildLink
 from trunkcall.net.listeners import Application, Listening, bind
 from trunkcall.net.relay import Relay, Reply
+from trunkcall.protocols.llamacpp_host import HostSettings
 from trunkcall.protocols.openai_errors import failure, fault_frame
 from trunkcall.workers.answered import Streamed, Whole, engine_error
 from trunkcall.workers.asked import Abilities, Asked, read_chat, read_completion, read_embedding
@@ -256,7 +256,7 @@ def main() -> None:
         link.report(error=f"trunkcall.workers.llamacpp needs its settings as JSON: {error}")
     except ImportError as error:
         link.report(error=f"xllamacpp cannot be imported ({error}); install it with: pip install xllamacpp")
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # The last line of defence: the parent is told, the log has the traceback.
         traceback.print_exc()
         link.report(error=f"{type(error).__name__}: {error}")

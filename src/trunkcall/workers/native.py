@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import http.client
+import importlib
 import os
 import re
 import secrets
@@ -16,14 +17,15 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import msgspec
-
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Response
-from trunkcall.engines.llamacpp import HostSettings
+from trunkcall.protocols.llamacpp_host import HostSettings
 
 _SPARE_THREADS: Final = 4
 """Calls that wait inside the engine, so that a slot that falls free is taken at once."""
+
+_GATHER_SECONDS: Final = 0.001
+"""What is said within it goes out in one write; a model of usual size needs 10 times as long for a token."""
 
 _ERROR_LINE: Final = re.compile(r"^\S+ E\s+(.*)$", re.MULTILINE)
 
@@ -50,12 +52,12 @@ class Native:
         self._key = secrets.token_hex(16)
         with _native_log() as log:
             try:
-                self._server = _load(settings, self._key)
+                self._server: Any = _load(settings, self._key)
             except RuntimeError as error:
                 raise LoadError(load_error(log(), str(error))) from error
         # One reference that nobody gives back: see above.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
-        where = urlsplit(self._server.listening_address)
+        where = urlsplit(str(self._server.listening_address))
         self._host, self._port = where.hostname or "127.0.0.1", where.port
         self._loop = asyncio.get_running_loop()
         self._answers = ThreadPoolExecutor(settings.slots + _SPARE_THREADS, "answer")
@@ -114,13 +116,18 @@ class Native:
     def _post(self, generation: Generation, index: int, item: bytes | BaseException | None) -> None:
         self._inbox.append((generation, index, item))
         if not self._woken:
-            # One wake-up for whatever all slots say until the loop comes to it.
             self._woken = True
             self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        self._woken = False
+        """Hand out what all slots have said; while they go on speaking, look again soon instead of being woken."""
         inbox = self._inbox
+        if not inbox:
+            self._woken = False
+            # An item that came just before the line above has woken nobody.
+            if not inbox:
+                return
+            self._woken = True
         told: set[Generation] = set()
         while inbox:
             generation, index, item = inbox.popleft()
@@ -128,6 +135,7 @@ class Native:
             told.add(generation)
         for generation in told:
             generation.wake()
+        self._loop.call_later(_GATHER_SECONDS, self._deliver)
 
 
 class Generation:
@@ -188,9 +196,8 @@ def load_error(log: str, otherwise: str) -> str:
 
 def _load(settings: HostSettings, key: str) -> Any:
     # Imported here, so that what needs only this module's nouns does not load 100 MB of native code.
-    import xllamacpp
-
-    params: Any = xllamacpp.CommonParams()
+    xllamacpp: Any = importlib.import_module("xllamacpp")
+    params = xllamacpp.CommonParams()
     params.model.path = settings.path
     params.model_alias = {settings.name}
     params.mmproj.path = settings.mmproj
@@ -212,9 +219,7 @@ def _load(settings: HostSettings, key: str) -> Any:
         params.chat_template = settings.template
     if settings.embeddings:
         params.embedding = True
-        params.pooling_type = getattr(
-            xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{settings.pooling.upper()}"
-        )
+        params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{settings.pooling.upper()}")
     if settings.seed is not None:
         params.sampling.seed = settings.seed
     # Its listener cannot be turned off: loopback, a key that nobody else knows, no page.

@@ -1,0 +1,261 @@
+"""`trunkcall up` as a process: start, refusals at the start, and every way to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from running import Server, alive, eventually
+from trunkcall.pocket import gguf_path
+
+Serve = Callable[..., Server]
+
+
+def refused(*arguments: str, home: Path, cwd: Path | None = None) -> str:
+    """The words of an `up` that must not start; exit code non-zero, no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-m", "trunkcall", "up", "--home", str(home), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=cwd,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode != 0, said
+    assert "Traceback" not in said
+    return said
+
+
+def children(pid: int) -> list[int]:
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                    found.append(int(entry.name))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return found
+
+
+def test_it_says_where_to_click_and_what_to_paste(serve: Serve) -> None:
+    server = serve()
+    assert server.url in server.output
+    curl = server.output[server.output.index("curl ") :].split("\n\n")[0]
+    done = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=30)
+    assert "chat.completion.chunk" in done.stdout
+    assert "data: [DONE]" in done.stdout
+
+
+def test_landing_page_health_and_ready(serve: Serve) -> None:
+    server = serve()
+    assert server.get("/health") == {"status": "ok"}
+    assert server.get("/ready")["status"] == "ready"
+    status, headers, page = server.request("GET", "/")
+    assert status == 200
+    assert headers["content-type"].startswith("text/html")
+    assert b"pocket" in page
+
+
+def test_yaml_names_models_of_all_kinds(serve: Serve, tmp_path: Path) -> None:
+    upstream = serve("--model", "theirs=debug")
+    file = tmp_path / "my.gguf"
+    file.symlink_to(gguf_path())
+    settings = tmp_path / "trunkcall.yaml"
+    settings.write_text(
+        f"models:\n  my: my.gguf\n  big: 'openai:{upstream.url}/v1#theirs'\n  d: {{source: debug}}\n", encoding="utf-8"
+    )
+    server = serve("--config", str(settings), "--no-pocket")
+    assert {m["id"] for m in server.get("/v1/models")["data"]} == {"my", "big", "d"}
+    assert "Pocket" in server.chat("my", "Who are you?", temperature=0)[2]["choices"][0]["message"]["content"]
+    status, _, answer = server.chat("big", "say this")
+    assert status == 200
+    assert answer["model"] == "big"
+    assert answer["choices"][0]["message"]["content"] == "say this"
+
+
+def test_environment_of_a_model_reaches_its_engine(serve: Serve, tmp_path: Path) -> None:
+    settings = tmp_path / "trunkcall.yaml"
+    settings.write_text("models: {pocket: {source: pocket, env: {CUDA_VISIBLE_DEVICES: '3'}}}\n", encoding="utf-8")
+    server = serve("--config", str(settings))
+    server.chat("pocket", "hi")
+    pid = server.get("/admin/models/pocket")["replicas"][0]["pid"]
+    assert b"CUDA_VISIBLE_DEVICES=3" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+
+
+def test_second_server_on_a_home_names_the_first(serve: Serve) -> None:
+    server = serve()
+    said = refused("--port", "0", home=server.home)
+    assert server.url in said
+    assert str(server.process.pid) in said
+
+
+def test_port_taken(tmp_path: Path, free_port: int) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_port))
+        taken.listen()
+        assert "--port" in refused("--port", str(free_port), home=tmp_path / "home")
+
+
+def test_home_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "--home" in refused("--port", "0", home=tmp_path / "file" / "home")
+
+
+def test_yaml_with_an_unknown_key_names_line_and_nearest(tmp_path: Path) -> None:
+    settings = tmp_path / "trunkcall.yaml"
+    settings.write_text("log_level: info\nmodles: {}\n", encoding="utf-8")
+    said = refused("--config", str(settings), home=tmp_path / "home")
+    assert "trunkcall.yaml:2" in said
+    assert "models" in said
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("nowhere.gguf", "nowhere.gguf"),
+        ("opnai:http://127.0.0.1:1/v1", "openai"),
+        ("openai:not-a-url", "openai:http://HOST:PORT/v1#MODEL"),
+        ("debug:soon", "debug:0.05"),
+    ],
+)
+def test_source_that_cannot_work_says_why(tmp_path: Path, source: str, expected: str) -> None:
+    assert expected in refused("--port", "0", "--model", f"m={source}", home=tmp_path / "home")
+
+
+def test_other_address_needs_a_key(tmp_path: Path) -> None:
+    assert "key" in refused("--host", "0.0.0.0", "--port", "0", home=tmp_path / "home")
+
+
+def test_keys_are_checked(serve: Serve, tmp_path: Path) -> None:
+    settings = tmp_path / "trunkcall.yaml"
+    settings.write_text("keys: [env:MY_KEY]\nmodels: {d: debug}\n", encoding="utf-8")
+    server = serve("--config", str(settings), env={"MY_KEY": "s3cret"})
+    status, _, answer = server.chat("d", "hi")
+    assert status == 401
+    assert answer["error"]["type"] == "authentication_error"
+    body = {"model": "d", "messages": [{"role": "user", "content": "hi"}]}
+    assert server.post("/v1/chat/completions", body, authorization="Bearer s3cret")[0] == 200
+    assert server.post("/v1/chat/completions", body, authorization="Bearer other")[0] == 401
+    assert server.request("GET", "/admin/models")[0] == 401
+    assert server.request("GET", "/health")[0] == 200
+    assert "s3cret" not in server.output
+
+
+def test_corrupt_gguf_tells_the_engines_own_error(serve: Serve, tmp_path: Path) -> None:
+    whole = gguf_path().read_bytes()
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(whole[: len(whole) // 2])
+    server = serve("--model", f"broken={broken}", "--no-pocket")
+    status, headers, answer = server.chat("broken", "hi")
+    assert status == 503
+    assert "broken" in answer["error"]["message"]
+    assert "tensor" in answer["error"]["message"] or "file" in answer["error"]["message"]
+    assert headers["x-trunkcall-failed-by"] == "gateway"
+    assert server.get("/admin/models/broken")["replicas"][0]["error"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_idle_server_and_its_children_end_in_order(serve: Serve, number: int) -> None:
+    server = serve()
+    server.chat("pocket", "hi")
+    child = server.get("/admin/models/pocket")["replicas"][0]["pid"]
+    assert child in children(server.process.pid)
+    began = time.monotonic()
+    assert server.stop(number) == 0
+    assert time.monotonic() - began < 5
+    assert not alive(child)
+    assert not (server.home / "server.json").exists()
+    assert "Traceback" not in server.output
+
+
+def test_children_end_when_the_server_is_killed(serve: Serve) -> None:
+    server = serve()
+    server.chat("pocket", "hi")
+    started = children(server.process.pid)
+    assert started
+    server.process.kill()
+    server.process.wait(5)
+    eventually(lambda: not any(alive(pid) for pid in started), 2.0)
+
+
+def stream_lines(server: Server, body: dict[str, Any]) -> socket.socket:
+    """A streaming request on a socket of its own."""
+    split = urlsplit(server.url)
+    connection = socket.create_connection((split.hostname, split.port), timeout=20)
+    data = json.dumps({**body, "stream": True}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}"
+    connection.sendall(head.encode() + b"\r\nConnection: close\r\n\r\n" + data)
+    return connection
+
+
+def test_running_stream_is_finished_before_the_end(serve: Serve) -> None:
+    server = serve("--model", "slow=debug:0.05", "--no-pocket")
+    words = " ".join(["word"] * 30)
+    connection = stream_lines(server, {"model": "slow", "messages": [{"role": "user", "content": words}]})
+    received = connection.recv(65536)
+    server.process.send_signal(signal.SIGTERM)
+    while data := connection.recv(65536):
+        received += data
+    connection.close()
+    assert received.count(b"word") == 30
+    assert b"[DONE]" in received
+    assert server.stop() == 0
+
+
+def test_stream_that_takes_too_long_is_told_at_the_end(serve: Serve, tmp_path: Path) -> None:
+    settings = tmp_path / "trunkcall.yaml"
+    settings.write_text("drain_timeout: 0.3\nmodels: {slow: 'debug:0.2'}\n", encoding="utf-8")
+    server = serve("--config", str(settings), "--no-pocket")
+    words = " ".join(["word"] * 300)
+    connection = stream_lines(server, {"model": "slow", "messages": [{"role": "user", "content": words}]})
+    received = connection.recv(65536)
+    began = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    while data := connection.recv(65536):
+        received += data
+    connection.close()
+    assert b"shutting down" in received
+    assert server.stop() == 0
+    assert time.monotonic() - began < 5
+
+
+def test_models_are_added_and_removed_while_it_runs(serve: Serve) -> None:
+    server = serve()
+    status, _, view = server.post("/admin/models", {"name": "d", "source": "debug"})
+    assert status == 201
+    assert view["name"] == "d"
+    assert server.chat("d", "one two")[2]["choices"][0]["message"]["content"] == "one two"
+    assert server.post("/admin/models", {"name": "d", "source": "debug"})[0] == 409
+    assert server.post("/admin/models", {"name": "e", "source": "nothing:x"})[0] == 400
+    assert server.request("DELETE", "/admin/models/d")[0] == 200
+    assert server.chat("d", "hi")[0] == 404
+    assert server.request("DELETE", "/admin/models/d")[0] == 404
+    # A web page of another origin can send this without asking first; it must not administer.
+    data = json.dumps({"name": "x", "source": "debug"}).encode()
+    assert server.request("POST", "/admin/models", data, {"content-type": "text/plain"})[0] == 400
+
+
+def test_requests_are_in_the_ledger_and_metrics(serve: Serve) -> None:
+    server = serve("--model", "d=debug")
+    server.chat("d", "one two three")
+    server.chat("nothere", "hi")
+    rows = eventually(lambda: server.get("/admin/usage?by=model,error")["rows"])
+    found = {(row["model"], row["error"]): row for row in rows}
+    assert found["d", ""]["requests"] == 1
+    assert found["d", ""]["completion_tokens"] == 3
+    assert found["nothere", "no_model"]["requests"] == 1
+    text = server.request("GET", "/metrics")[2].decode()
+    assert 'vllm:generation_tokens_total{model_name="d"} 3.0' in text
+    assert os.stat(server.home).st_mode & 0o077 == 0
