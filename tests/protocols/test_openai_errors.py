@@ -67,7 +67,12 @@ def test_no_retry_after_unless_there_is_one() -> None:
         (500, b'{"error":{"code":500,"message":"boom","type":"server_error"}}', "upstream_error", "boom"),
         (400, b'{"error":{"code":"context_length_exceeded","message":"m"}}', "too_long", "m"),
         (400, b'{"error":{"code":400,"type":"exceed_context_size_error","message":"m"}}', "too_long", "m"),
-        (400, b'{"object":"error","message":"This model\'s maximum context length is 5","code":40303}', "too_long", "5"),
+        (
+            400,
+            b'{"object":"error","message":"This model\'s maximum context length is 5","code":40303}',
+            "too_long",
+            "5",
+        ),
         (500, b'{"error":"CUDA out of memory"}', "out_of_memory", "CUDA"),
         (504, b"\xff\xfe", "upstream_timeout", "\ufffd"),
         (200, b'{"error":{"code":429,"message":"m"}}', "rate_limited", "m"),
@@ -81,7 +86,7 @@ def test_read_error(status: int, body: bytes, kind: str, words: str) -> None:
     assert words in error.message
     assert len(error.message) < 400
     assert error.retry_after == 3.0
-    assert error.upstream is not None and error.upstream[1] == body
+    assert error.upstream == (status, body)
 
 
 def test_the_param_is_kept() -> None:

@@ -409,7 +409,9 @@ def test_a_system_override_replaces_or_precedes() -> None:
 
 
 def test_requested_fields_names_what_the_caller_set() -> None:
-    request = chat(temperature=1, stop="a", stream=True, metadata={}, max_tokens=None, messages=[{**HELLO, "weight": 1}])
+    request = chat(
+        temperature=1, stop="a", stream=True, metadata={}, max_tokens=None, messages=[{**HELLO, "weight": 1}]
+    )
     assert set(requested_fields(request)) == {"temperature", "stop", "metadata", "max_tokens", "messages[0].weight"}
     assert requested_fields(completion()) == ()
     assert requested_fields(read_embedding(b'{"model":"m","input":"x","dimensions":3}')) == ("dimensions",)

@@ -55,9 +55,10 @@ def payloads(data: bytes) -> list[Any]:
 
 def frame(content: str, *, index: int = 0, model: str = "up", finish: str | None = None, **more: Any) -> bytes:
     choice = {"index": index, "delta": {"content": content}, "logprobs": None, "finish_reason": finish}
-    return b"data: %b\n\n" % json.dumps(
-        {"id": "x", "model": model, **more, "choices": [choice]}, separators=(",", ":")
-    ).encode()
+    return (
+        b"data: %b\n\n"
+        % json.dumps({"id": "x", "model": model, **more, "choices": [choice]}, separators=(",", ":")).encode()
+    )
 
 
 LONG = [frame(word) for word in "one two three four five six seven".split()]

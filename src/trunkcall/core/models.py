@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Any, Final, Literal
 
 import msgspec
 
 from trunkcall.core.errors import ServingError
+
+
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9_-]+")
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -28,19 +32,17 @@ class Source(msgspec.Struct, frozen=True):
 def parse_source(text: str) -> Source:
     """Read a SOURCE string.
 
-    A word that ends in `.gguf` is a path to a model file; otherwise the part before the
-    first colon is the scheme and what follows the last `#` is the other side's model name.
+    Text that begins like `scheme:` is read as one, what follows its `#` being the other
+    side's model name; other text that ends in `.gguf` is a path to a model file.
 
     Raises ServingError (bad_request) for an empty string.
     """
     text = text.strip()
     if not text:
         raise ServingError("bad_request", "a model source is empty; write for example `pocket` or a path to a .gguf file")
-    if text.lower().endswith(".gguf") and not text.startswith("llamacpp:"):
-        return Source("llamacpp", text)
     scheme, colon, rest = text.partition(":")
-    if not colon:
-        return Source(text)
+    if not (colon and _SCHEME.fullmatch(scheme)):
+        return Source("llamacpp", text) if text.lower().endswith(".gguf") else Source(text)
     target, _, model = rest.partition("#")
     return Source(scheme, target, model)
 

@@ -101,15 +101,14 @@ def read_error(status: int, body: bytes, retry_after: float | None = None) -> Se
     message = text if isinstance(text, str) else body[:_QUOTED].decode(errors="replace").strip()
     code = fields.get("code")
     param = fields.get("param")
-    if isinstance(code, int) and not isinstance(code, bool) and status < 400 and 400 <= code < 600:
-        status = code
-    kind = _kind(status, (code, fields.get("type")), message)
+    meant = code if status < 400 and isinstance(code, int) and 400 <= code < 600 else status
+    kind = _kind(meant, (code, fields.get("type")), message)
     if kind == "upstream_error":
         said = f": {message}" if message else ""
-        message = f"the upstream answered with status {status}{said}" if status >= 400 else f"the upstream failed{said}"
+        message = f"the upstream answered with status {meant}{said}" if meant >= 400 else f"the upstream failed{said}"
     return ServingError(
         kind,
-        message or f"the upstream answered with status {status}",
+        message or f"the upstream answered with status {meant}",
         param=param if isinstance(param, str) else None,
         retry_after=retry_after,
         upstream=(status, body),

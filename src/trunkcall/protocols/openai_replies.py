@@ -165,6 +165,7 @@ class ChatStreamReader:
         self._slots: dict[int, list[str]] = {}
         self._usage: WireUsage | None = None
         self._echoes: dict[int, str] = {}
+        self._held: dict[int, tuple[str, tuple[TokenLogprob, ...]]] = {}
         self._per_prompt = 1
 
     def feed(self, payload: bytes) -> list[Event]:
@@ -230,7 +231,8 @@ class ChatStreamReader:
                 events.append(Refusal(index, delta.refusal))
         logprobs = _token_logprobs(choice.logprobs) if choice.logprobs is not None else None
         if text and index in self._echoes:
-            text, logprobs = self._without_echo(index, text, logprobs, events)
+            text, left = self._without_echo(index, text, logprobs or (), events)
+            logprobs = left or None
         if text or logprobs or choice.token_ids:
             events.append(Text(index, text or "", choice.token_ids, logprobs))
         if delta is not None:
@@ -239,6 +241,9 @@ class ChatStreamReader:
             if delta.function_call is not None:
                 events.append(self._tool_call(index, _Call(0, None, delta.function_call)))
         if choice.finish_reason:
+            if index in self._held:
+                text, left = self._held.pop(index)
+                events.append(Text(index, text, None, left or None))
             self._finished.add(index)
             matched = choice.stop_reason
             events.append(Finish(index, reason_of(choice.finish_reason), matched if isinstance(matched, str) else None))
@@ -265,27 +270,28 @@ class ChatStreamReader:
         return ToolCall(index, slot, arguments or "", identity or None, name or None)
 
     def _without_echo(
-        self, index: int, text: str, logprobs: tuple[TokenLogprob, ...] | None, events: list[Event]
-    ) -> tuple[str, tuple[TokenLogprob, ...] | None]:
-        """Cut the echoed prompt off; its log probabilities become PromptTokens."""
-        echo = self._echoes.pop(index)
-        if text.startswith(echo):
-            cut = len(echo)
-        elif echo.startswith(text):
-            cut = len(text)
-            self._echoes[index] = echo[cut:]
-        else:
+        self, index: int, text: str, logprobs: tuple[TokenLogprob, ...], events: list[Event]
+    ) -> tuple[str, tuple[TokenLogprob, ...]]:
+        """Cut the echoed prompt off; its log probabilities become PromptTokens. Holds what may still be echo."""
+        echo = self._echoes[index]
+        held, held_logprobs = self._held.pop(index, ("", ()))
+        text = held + text
+        logprobs = held_logprobs + logprobs
+        if len(text) < len(echo) and echo.startswith(text):
+            self._held[index] = text, logprobs
+            return "", ()
+        del self._echoes[index]
+        if not text.startswith(echo):
             return text, logprobs
         if logprobs:
-            count = 0
-            reached = 0
-            while count < len(logprobs) and reached < cut:
+            count = reached = 0
+            while count < len(logprobs) and reached < len(echo):
                 reached += len(logprobs[count].token)
                 count += 1
             if index % self._per_prompt == 0:
                 events.append(PromptTokens(logprobs[:count]))
             logprobs = logprobs[count:]
-        return text[cut:], logprobs
+        return text[len(echo) :], logprobs
 
 
 class CompletionStreamReader(ChatStreamReader):

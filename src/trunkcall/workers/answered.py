@@ -39,6 +39,9 @@ def engine_error(error: _Object, *, param: str | None = None) -> ServingError:
             " send less, or start the model with a larger option context",
             param=param,
         )
+    if "too large to process" in message:
+        # What an embedding's input over the context is called, with status 500.
+        return ServingError("too_long", message.partition(". ")[0], param=param)
     return ServingError(kind, message)
 
 

@@ -255,6 +255,8 @@ def _read(body: bytes, decoder: msgspec.json.Decoder[_T]) -> tuple[_T, dict[str,
         fields = _fields.decode(body)
     except msgspec.DecodeError as error:
         raise wrong_field(error) from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ServingError("bad_request", f"the body is not JSON that can be read: {error}") from error
     return asked, {name: raw for name, raw in fields.items() if bytes(raw) != b"null"}
 
 

@@ -1,0 +1,348 @@
+"""What a llama.cpp host answers, asked over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import struct
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trunkcall.pocket import gguf_path
+
+CHAT = "/v1/chat/completions"
+MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+TOOL_TEMPLATE = (
+    "{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}"
+    "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+EMOJI = 'root ::= "é😀" "é"'
+
+
+def said(chunks: list[dict[str, Any]]) -> str:
+    return "".join(c["delta"].get("content") or "" for chunk in chunks for c in chunk["choices"])
+
+
+def test_streamed_and_whole_say_the_same(pocket: Any) -> None:
+    chunks = pocket.stream_chat(temperature=0, max_tokens=20)
+    whole = pocket.chat(temperature=0, max_tokens=20)
+    assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert said(chunks) == whole["choices"][0]["message"]["content"] != ""
+    assert [c["choices"][0]["finish_reason"] for c in chunks].count(None) == len(chunks) - 1
+    assert whole["object"] == "chat.completion"
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    assert {chunk["model"] for chunk in chunks} == {whole["model"]} == {"tiny"}
+    assert not any({"usage", "timings", "prompt_progress"} & chunk.keys() for chunk in chunks)
+
+
+def test_usage_in_a_stream_comes_once_and_only_when_asked_for(pocket: Any) -> None:
+    chunks = pocket.stream_chat(max_tokens=5, ignore_eos=True, stream_options={"include_usage": True})
+    assert [chunk for chunk in chunks if "usage" in chunk] == chunks[-1:]
+    assert chunks[-1]["choices"] == []
+    assert chunks[-1]["usage"]["completion_tokens"] == 5
+    for path in ("/v1/completions",):
+        plain = pocket.stream(path, prompt="a", max_tokens=2)
+        assert not any("usage" in chunk for chunk in plain)
+        counted = pocket.stream(path, prompt="a", max_tokens=2, stream_options={"include_usage": True})
+        assert counted[-1]["choices"] == []
+        assert counted[-1]["usage"]["completion_tokens"] == 2
+
+
+def test_a_repeated_prompt_is_counted_as_cached(pocket: Any) -> None:
+    for _ in range(2):
+        usage = pocket.chat("one two three four five", max_tokens=1)["usage"]
+    assert usage["prompt_tokens_details"]["cached_tokens"] == usage["prompt_tokens"] - 1
+
+
+def test_timings_only_when_asked_for(pocket: Any) -> None:
+    assert "timings" not in pocket.chat(max_tokens=2)
+    assert pocket.chat(max_tokens=2, timings_per_token=True)["timings"]["predicted_n"] == 2
+    chunks = pocket.stream_chat(max_tokens=2, timings_per_token=True)
+    assert sum("timings" in chunk for chunk in chunks) >= 2
+
+
+def test_characters_that_span_tokens_stay_whole(pocket: Any) -> None:
+    chunks = pocket.stream_chat(grammar=EMOJI, max_tokens=30)
+    assert [c["delta"].get("content") for chunk in chunks for c in chunk["choices"]][:4] == [None, "é", "😀", "é"]
+    assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
+    for count in range(1, 6):
+        cut = pocket.chat(grammar=EMOJI, max_tokens=count)["choices"][0]["message"]["content"]
+        assert "\ufffd" not in cut
+        assert "é😀é".startswith(cut)
+
+
+def test_logprobs_of_chat(pocket: Any) -> None:
+    tokens = pocket.chat(logprobs=True, top_logprobs=2, max_tokens=3, ignore_eos=True)["choices"][0]["logprobs"][
+        "content"
+    ]
+    assert [len(token["top_logprobs"]) for token in tokens] == [2, 2, 2]
+    chunks = pocket.stream_chat(logprobs=True, max_tokens=3, ignore_eos=True)
+    listed = [t for c in chunks for choice in c["choices"] for t in (choice.get("logprobs") or {}).get("content", [])]
+    assert len(listed) == 3
+    assert all(token["top_logprobs"] == [] and token["logprob"] <= 0 for token in listed)
+
+
+def test_logprobs_of_completions_have_the_older_shape(pocket: Any) -> None:
+    choice = pocket.ask("/v1/completions", prompt="The capital", logprobs=2, max_tokens=3, temperature=0)["choices"][0]
+    logprobs = choice["logprobs"]
+    assert "".join(logprobs["tokens"]) == choice["text"]
+    assert len(logprobs["token_logprobs"]) == 3
+    assert [len(top) for top in logprobs["top_logprobs"]] == [2, 2, 2]
+    assert logprobs["text_offset"] == [0, len(logprobs["tokens"][0]), len("".join(logprobs["tokens"][:2]))]
+
+
+def test_a_batch_of_prompts_with_echo(pocket: Any) -> None:
+    answer = pocket.ask("/v1/completions", prompt=["The dog", "A cat"], n=2, echo=True, max_tokens=2, ignore_eos=True)
+    texts = [choice["text"] for choice in answer["choices"]]
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
+    assert [text.startswith(start) for text, start in zip(texts, ("The dog",) * 2 + ("A cat",) * 2, strict=True)]
+    assert answer["usage"]["completion_tokens"] == 8
+    chunks = pocket.stream("/v1/completions", prompt=["The dog", "A cat"], echo=True, max_tokens=2, ignore_eos=True)
+    first = {c["index"]: c["text"] for chunk in reversed(chunks) for c in chunk["choices"]}
+    assert first[0].startswith("The dog")
+    assert first[1].startswith("A cat")
+
+
+def test_a_prompt_of_token_ids(pocket: Any) -> None:
+    ids = pocket.ask("/tokenize", content="The capital of")["tokens"]
+    by_text = pocket.ask("/v1/completions", prompt="The capital of", max_tokens=4, temperature=0)
+    by_ids = pocket.ask("/v1/completions", prompt=ids, max_tokens=4, temperature=0)
+    assert by_ids["choices"][0]["text"] == by_text["choices"][0]["text"]
+    assert by_ids["usage"]["prompt_tokens"] == len(ids)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"seed": 4, "temperature": 2.0},
+        {"temperature": 2.0, "top_k": 1},
+        {"logit_bias": {"70": 100}, "temperature": 0},
+    ],
+)
+def test_sampling_is_honoured(pocket: Any, fields: dict[str, Any]) -> None:
+    answers = {pocket.chat(max_tokens=8, **fields)["choices"][0]["message"]["content"] for _ in range(3)}
+    assert len(answers) == 1
+    assert answers != {pocket.chat(max_tokens=8, temperature=2.0, seed=5)["choices"][0]["message"]["content"]}
+
+
+def test_stop_and_limits(pocket: Any) -> None:
+    whole = pocket.chat(temperature=0)["choices"][0]["message"]["content"]
+    word = whole.split()[2]
+    stopped = pocket.chat(temperature=0, stop=word)["choices"][0]
+    assert stopped["message"]["content"] == whole[: whole.index(word)]
+    assert stopped["finish_reason"] == "stop"
+    limited = pocket.chat(temperature=0, max_completion_tokens=2)
+    assert limited["choices"][0]["finish_reason"] == "length"
+    assert limited["usage"]["completion_tokens"] == 2
+
+
+def test_a_begun_answer_is_continued(pocket: Any) -> None:
+    messages = [*MESSAGES, {"role": "assistant", "content": "The capital of Fr"}]
+    content = pocket.ask(CHAT, messages=messages, temperature=0, max_tokens=3)["choices"][0]["message"]["content"]
+    assert content.removeprefix("The capital of Fr").startswith("ance")
+
+
+def test_an_answer_follows_a_schema(pocket: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}
+    answer = pocket.chat(
+        max_tokens=60, response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    )
+    assert json.loads(answer["choices"][0]["message"]["content"])["a"] in (1, 2)
+    begun = pocket.chat(max_tokens=8, response_format={"type": "json_object"})["choices"][0]["message"]["content"]
+    assert begun.lstrip().startswith("{")
+
+
+def test_fields_without_effect_are_named_or_refused(pocket: Any) -> None:
+    body = {"messages": MESSAGES, "max_tokens": 1, "store": True, "min_tokens": 3, "service_tier": "auto", "user": "u"}
+    status, headers, _ = pocket.call(CHAT, body)
+    assert (status, headers["x-trunkcall-dropped"]) == (200, "store, min_tokens")
+    error = pocket.refusal(CHAT, body, {"x-trunkcall-strict": "1"})
+    assert error["status"] == 400
+    assert "store, min_tokens" in error["message"]
+    status, headers, _ = pocket.call(CHAT, {"messages": MESSAGES, "max_tokens": 1}, {"x-trunkcall-strict": "1"})
+    assert status == 200
+    assert "x-trunkcall-dropped" not in headers
+
+
+def test_tools_need_a_template_that_shows_them(pocket: Any, hosts: Callable[..., Any]) -> None:
+    body = {"messages": MESSAGES, "max_tokens": 1, "tools": [TOOL], "tool_choice": "required"}
+    _, headers, _ = pocket.call(CHAT, body)
+    assert headers["x-trunkcall-dropped"] == "tools, tool_choice"
+    able = hosts(slots=2, template=TOOL_TEMPLATE)
+    _, headers, _ = able.call(CHAT, body)
+    assert "x-trunkcall-dropped" not in headers
+    assert "weather" in able.ask("/apply-template", messages=MESSAGES, tools=[TOOL])["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "param"),
+    [
+        (CHAT, {"messages": MESSAGES, "temperature": "hot"}, "temperature"),
+        (CHAT, {"messages": "hello"}, "messages"),
+        (CHAT, {"messages": []}, "messages"),
+        (CHAT, {"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role"),
+        (CHAT, {}, "messages"),
+        (CHAT, {"messages": MESSAGES, "n": 0}, "n"),
+        (CHAT, {"messages": MESSAGES, "stop": [1]}, "stop[0]"),
+        (CHAT, {"messages": MESSAGES, "top_logprobs": 3}, "top_logprobs"),
+        (CHAT, {"messages": MESSAGES, "response_format": {"type": "xml"}}, "response_format.type"),
+        ("/v1/completions", {}, "prompt"),
+        ("/v1/completions", {"prompt": []}, "prompt"),
+        ("/v1/completions", {"prompt": [1, "a"]}, "prompt"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_wrong_field_is_named(pocket: Any, path: str, fields: dict[str, Any], param: str, stream: bool) -> None:
+    error = pocket.refusal(path, {**fields, "stream": stream})
+    assert (error["status"], error["type"], error["param"]) == (400, "invalid_request_error", param)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"grammar": "root ::= ("}, "grammar"),
+        ({"lora": 5}, "lora"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "image"),
+        ({"messages": [{"role": "user", "content": [{"type": "hologram"}]}]}, "type"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_the_engine_refuses_is_a_bad_request(pocket: Any, fields: dict[str, Any], says: str, stream: bool) -> None:
+    error = pocket.refusal(CHAT, {"messages": MESSAGES, **fields, "stream": stream})
+    assert (error["status"], error["type"]) == (400, "invalid_request_error")
+    assert says in error["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_prompt_over_the_context(pocket: Any, stream: bool) -> None:
+    error = pocket.refusal(CHAT, {"messages": [{"role": "user", "content": "z " * 5000}], "stream": stream})
+    assert (error["status"], error["code"], error["param"]) == (400, "context_length_exceeded", "messages")
+    assert "1024 tokens" in error["message"]
+    error = pocket.refusal("/v1/completions", {"prompt": "z " * 5000, "stream": stream})
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "prompt")
+
+
+def test_what_is_not_json(pocket: Any) -> None:
+    assert pocket.refusal(CHAT, b"{")["status"] == 400
+    assert pocket.refusal(CHAT, b"[]")["status"] == 400
+    assert pocket.refusal(CHAT, b'{"messages":[{"role":"user","content":"\xff"}]}')["status"] == 400
+    parts = b'{"messages":[{"role":"user","content":[{"type":"text","text":"\xff"}]}]}'
+    assert pocket.refusal(CHAT, parts)["status"] == 400
+    assert pocket.refusal(CHAT, b'{"messages":' + b"[" * 100_000)["status"] == 400
+
+
+def test_the_engine_describes_itself(pocket: Any) -> None:
+    assert json.loads(pocket.call("/health")[2]) == {"status": "ok"}
+    models = json.loads(pocket.call("/v1/models")[2])
+    assert [model["id"] for model in models["data"]] == ["tiny"]
+    props = json.loads(pocket.call("/props")[2])
+    assert (props["model_alias"], props["total_slots"]) == ("tiny", 4)
+    assert "im_start" in props["chat_template"]
+    assert b"llamacpp:" in pocket.call("/metrics")[2]
+
+
+def test_tokens_there_and_back(pocket: Any) -> None:
+    ids = pocket.ask("/tokenize", content="good day 😀")["tokens"]
+    assert pocket.ask("/detokenize", tokens=ids)["content"] == "good day 😀"
+    assert "good day" in pocket.ask("/apply-template", messages=[{"role": "user", "content": "good day"}])["prompt"]
+    assert pocket.refusal("/tokenize", {"content": 5})["status"] == 400
+
+
+def test_embeddings(pocket: Any, hosts: Callable[..., Any]) -> None:
+    assert "embeddings: true" in pocket.refusal("/v1/embeddings", {"input": "a"})["message"]
+    host = hosts(slots=2, embeddings=True)
+    listed = host.ask("/v1/embeddings", input=["cat", "dog"])
+    assert [entry["index"] for entry in listed["data"]] == [0, 1]
+    assert listed["usage"]["prompt_tokens"] >= 2
+    vector = listed["data"][0]["embedding"]
+    assert sum(x * x for x in vector) == pytest.approx(1, abs=1e-3)
+    packed = host.ask("/v1/embeddings", input="cat", encoding_format="base64")["data"][0]["embedding"]
+    assert struct.unpack(f"<{len(vector)}f", base64.b64decode(packed)) == pytest.approx(vector, abs=1e-2)
+    assert host.call("/v1/embeddings", {"input": "cat", "dimensions": 8})[1]["x-trunkcall-dropped"] == "dimensions"
+    for wrong in ([], "", 5, None):
+        assert host.refusal("/v1/embeddings", {"input": wrong})["status"] == 400
+    error = host.refusal("/v1/embeddings", {"input": "z " * 5000})
+    assert (error["status"], error["code"], error["param"]) == (400, "context_length_exceeded", "input")
+
+
+def test_more_requests_than_slots_are_all_answered(pocket: Any) -> None:
+    lengths: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: lengths.append(pocket.chat(max_tokens=9, ignore_eos=True)["usage"]["completion_tokens"]))
+        for _ in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert lengths == [9] * 20
+
+
+def test_one_who_waits_and_leaves_takes_no_slot(new_host: Callable[..., Any], long_model: Path) -> None:
+    host = new_host(long_model, slots=1, context=8192)
+    fields = {"messages": MESSAGES, "max_tokens": 8000, "ignore_eos": True, "stream": True}
+    running = host.send(CHAT, **fields)
+    host.wait_busy(1)
+    waiting = [host.send(CHAT, **fields) for _ in range(8)]
+    time.sleep(0.1)
+    for sock in waiting:
+        sock.close()
+    time.sleep(0.05)
+    running.close()
+    assert host.wait_busy(0) < 1
+    assert host.chat(max_tokens=2, ignore_eos=True)["usage"]["completion_tokens"] == 2
+
+
+def test_running_answers_are_finished_at_the_end(new_host: Callable[..., Any]) -> None:
+    host = new_host(slots=1)
+    sock = host.send(CHAT, messages=MESSAGES, max_tokens=800, ignore_eos=True, stream=True)
+    host.wait_busy(1)
+    host.process.send_signal(signal.SIGTERM)
+    data = b""
+    while piece := sock.recv(65536):
+        data += piece
+    sock.close()
+    assert data.rstrip().endswith(b"data: [DONE]\n\n\r\n0") or b"data: [DONE]" in data
+    assert host.process.wait(5) == 0
+
+
+def test_a_long_answer_is_cut_after_the_grace(new_host: Callable[..., Any], long_model: Path) -> None:
+    host = new_host(long_model, slots=1, context=16384)
+    sock = host.send(CHAT, messages=MESSAGES, max_tokens=16000, ignore_eos=True, stream=True)
+    host.wait_busy(1)
+    began = time.monotonic()
+    host.process.send_signal(signal.SIGTERM)
+    assert host.process.wait(8) == 0
+    assert time.monotonic() - began < host.spec.grace
+    sock.close()
+
+
+def test_the_reason_of_a_failed_load_is_reported(new_host: Callable[..., Any], tmp_path: Path) -> None:
+    short = tmp_path / "short.gguf"
+    short.write_bytes(gguf_path().read_bytes()[:1_000_000])
+    host = new_host(short)
+    assert "data is not within the file bounds" in host.report["error"]
+    assert host.process.wait(5) == 1
+    host = new_host(template="{% for m in %}")
+    assert "Unexpected token" in host.report["error"]
+    assert host.process.wait(5) == 1
+
+
+def test_the_host_ends_with_its_parent(new_host: Callable[..., Any]) -> None:
+    host = new_host()
+    host.link.close()
+    began = time.monotonic()
+    host.process.wait(5)
+    assert time.monotonic() - began < 2
+
+
