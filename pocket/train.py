@@ -122,7 +122,9 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=44)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--start", type=Path, help="a trained folder to go on from")
-    parser.add_argument("--rate", type=float, default=1.0, help="scales the learning rates; less than 1 when going on")
-    parser.add_argument("--hold", type=float, default=0.1, help="share of the time before the learning rates begin to fall")
+    parser.add_argument("--rate", type=float, default=0.3, help="scales the learning rates; at 1 answers stay noisy")
+    parser.add_argument(
+        "--hold", type=float, default=0.5, help="share of the time before the learning rates begin to fall"
+    )
     chosen = parser.parse_args()
     train(chosen.folder, chosen.minutes, chosen.seed, chosen.rate, chosen.hold, chosen.start)

@@ -28,7 +28,7 @@ from trunkcall.control.supervisor import Supervisor
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
 from trunkcall.core.meter import Counters
-from trunkcall.core.models import ModelSettings, ModelView
+from trunkcall.core.models import ModelView
 from trunkcall.core.ports import Api, Connect, Engine
 from trunkcall.home import Home
 from trunkcall.machine import look

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from trunkcall.core.errors import ServingError
@@ -40,7 +40,7 @@ class Debug:
         """Nothing to give back."""
 
     @asynccontextmanager
-    async def open(self, request: Generate, meter: Meter) -> AsyncIterator[AsyncIterator[Event]]:
+    async def open(self, request: Generate, meter: Meter) -> AsyncGenerator[AsyncGenerator[Event]]:
         """The words of the question, one event each."""
         meter.dropped = tuple(field for field in requested_fields(request) if field not in _HONOURED)
         events = self._events(request)
@@ -49,7 +49,7 @@ class Debug:
         finally:
             await events.aclose()
 
-    async def _events(self, request: Generate) -> AsyncIterator[Event]:
+    async def _events(self, request: Generate) -> AsyncGenerator[Event]:
         texts = _texts(request)
         limit = request.sampling.max_tokens
         choices = request.sampling.n or 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from trunkcall.backends.debug import delay_of
@@ -36,7 +36,7 @@ class Dummy:
         """Nothing to give back."""
 
     @asynccontextmanager
-    async def open(self, request: Generate, meter: Meter) -> AsyncIterator[AsyncIterator[Event]]:
+    async def open(self, request: Generate, meter: Meter) -> AsyncGenerator[AsyncGenerator[Event]]:
         """The sentence, for each choice."""
         meter.dropped = tuple(field for field in requested_fields(request) if field not in _HONOURED)
         events = self._events(request)
@@ -45,7 +45,7 @@ class Dummy:
         finally:
             await events.aclose()
 
-    async def _events(self, request: Generate) -> AsyncIterator[Event]:
+    async def _events(self, request: Generate) -> AsyncGenerator[Event]:
         choices = request.sampling.n or 1
         yield Start(f"chatcmpl-{uuid.uuid4().hex}", request.model, int(time.time()))
         for index in range(choices):

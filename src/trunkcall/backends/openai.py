@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Final
@@ -74,7 +74,7 @@ class OpenAI:
         return Forwarding(sent, meter, hold_usage, (self._model, meter.model) if renamed else None)
 
     @asynccontextmanager
-    async def open(self, request: Generate, meter: Meter) -> AsyncIterator[AsyncIterator[Event]]:
+    async def open(self, request: Generate, meter: Meter) -> AsyncGenerator[AsyncGenerator[Event]]:
         """Ask in OpenAI's words, whatever the caller's were; always streamed, so that leaving stops the work."""
         chat = isinstance(request.prompt, MessagesPrompt)
         streamed = msgspec.structs.replace(
@@ -98,7 +98,7 @@ class OpenAI:
             return codec.read_embedding_answer(await answer.read())
 
     @asynccontextmanager
-    async def _answer(self, path: bytes, body: bytes) -> AsyncIterator[Incoming]:
+    async def _answer(self, path: bytes, body: bytes) -> AsyncGenerator[Incoming]:
         sent = self._client.request(b"POST", self._prefix + path, self._headers, body)
         with _retriable(sent):
             answer = await sent.__aenter__()
@@ -179,7 +179,7 @@ class _Models(msgspec.Struct):
 
 async def _events(
     answer: Incoming, reader: codec.ChatStreamReader | codec.CompletionStreamReader
-) -> AsyncIterator[Event]:
+) -> AsyncGenerator[Event]:
     frames = SseReader()
     async for data in answer:
         for payload in frames.feed(data):
@@ -190,7 +190,7 @@ async def _events(
 
 
 @contextmanager
-def _retriable(sent: Exchanged) -> Iterator[None]:
+def _retriable(sent: Exchanged) -> Generator[None]:
     """Call a failure `unreachable` when the upstream cannot have begun: nobody saw a byte of its answer."""
     try:
         yield

@@ -12,7 +12,7 @@ import msgspec
 from trunkcall.control.dispatch import Dispatch, Pool, Replica
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
-from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, Source
+from trunkcall.core.models import LaunchSpec, Machine, ModelSettings
 from trunkcall.core.ports import Connect, Engine, Exited, Handle, Placement, Ready
 
 FIRST_BACKOFF: Final = 0.1

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,9 @@ _SPARE_THREADS: Final = 4
 _GATHER_SECONDS: Final = 0.001
 """What is said within it goes out in one write; a model of usual size needs 10 times as long for a token."""
 
-_ERROR_LINE: Final = re.compile(r"^\S+ E\s+(.*)$", re.MULTILINE)
+_LOG_SECONDS: Final = 0.1
+
+_ERROR_LINE: Final = re.compile(r"^(?:\S+ )?E\s+(.*)$", re.MULTILINE)
 
 _CONSEQUENCES: Final = ("failed to load model", "failed to initialize chat template")
 
@@ -54,6 +57,8 @@ class Native:
             try:
                 self._server: Any = _load(settings, self._key)
             except RuntimeError as error:
+                # The engine's log is written by a thread of its own, which may still be at it.
+                time.sleep(_LOG_SECONDS)
                 raise LoadError(load_error(log(), str(error))) from error
         # One reference that nobody gives back: see above.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
