@@ -47,7 +47,9 @@ def main(base_url: str, chat: str, embedding: str, tools: str) -> dict[str, Any]
         model=chat,
         messages=ask,
         temperature=0,
-        max_tokens=60,
+        max_tokens=300,
+        # So small a model may write blanks for ever, which JSON allows.
+        frequency_penalty=1.0,
         response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema, "strict": True}},
     )
     seen["schema"] = json.loads(answer.choices[0].message.content or "")

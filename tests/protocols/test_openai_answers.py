@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from protocols.openai_schema import check
+
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import (
     Event,

@@ -6,8 +6,8 @@ import json
 from typing import get_args
 
 import pytest
-
 from protocols.openai_schema import check
+
 from trunkcall.core.errors import STATUS, Kind, ServingError
 from trunkcall.protocols.openai import failure, fault_frame, read_error
 

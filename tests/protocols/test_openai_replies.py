@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ def fault_of(events: list[Event]) -> ServingError:
 def test_golden_streams_in_any_split(name: str, places: list[int]) -> None:
     data = (DATA / f"{name}.sse").read_bytes()
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    pieces = [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [data[a:b] for a, b in pairwise(edges)]
     assert events_of(pieces, ChatStreamReader()) == GOLDEN[name]
 
 

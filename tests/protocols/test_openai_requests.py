@@ -403,8 +403,8 @@ def test_a_prompt_of_the_wrong_kind_is_unsupported() -> None:
 def test_a_system_override_replaces_or_precedes() -> None:
     override = Templating(system_override="new")
     system = {"role": "system", "content": "new"}
-    for given in ([HELLO], [{"role": "system", "content": "old"}, HELLO]):
-        request = msgspec.structs.replace(chat(messages=given), templating=override)
+    for turns_given in ([HELLO], [{"role": "system", "content": "old"}, HELLO]):
+        request = msgspec.structs.replace(chat(messages=turns_given), templating=override)
         assert emitted(request)["messages"] == [system, {"role": "user", "content": "hello"}]
 
 

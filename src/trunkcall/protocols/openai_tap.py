@@ -83,22 +83,48 @@ class ChatTap:
             self._pieces.append(data)
             return b"" if self._name is not None else data
         whole = self._cutter.feed(data)
-        if not whole:
-            return b""
-        if self._name is None and not _TELLING.search(whole):
-            count = whole.count(b"\n\n") or len(frames(whole))
-            self._meter.progress(count)
-            self._learn(whole)
-            return whole
-        return b"".join([self._frame(frame) for frame in frames(whole)])
+        if b"\r" in whole:
+            return b"".join([self._frame(frame) for frame in frames(whole)])
+        self._learn(whole)
+        # All but the end of a batch is mostly plain, and only the rest is searched.
+        at = whole.rfind(self._plain)
+        at = at + len(self._plain) if at >= 0 else 0
+        if at and whole.count(self._plain, 0, at) != whole.count(b"\n", 0, at) >> 1:
+            at = 0
+        pieces = [self._quiet(whole[:at])]
+        for found in _TELLING.finditer(whole, at):
+            if found.start() < at:
+                continue
+            start = max(whole.rfind(b"\n\n", at, found.start()) + 2, at)
+            end = whole.index(b"\n\n", found.end()) + 2
+            pieces += (self._quiet(whole[at:start]), self._frame(whole[start:end]))
+            at = end
+        pieces.append(self._quiet(whole[at:]))
+        return b"".join(pieces)
 
     def _learn(self, whole: bytes) -> None:
+        """Learn the plain shape from the first frame of a batch."""
         if self._lessons:
-            self._lessons -= 1
-            found = _UNFINISHED.search(whole)
-            if found is not None:
+            first = whole[: whole.find(b"\n\n") + 2]
+            found = _UNFINISHED.search(first)
+            if found is not None and not _TELLING.search(first):
                 self._plain = found[0]
                 self._lessons = 0
+            elif first:
+                self._lessons -= 1
+
+    def _quiet(self, whole: bytes) -> bytes:
+        """Frames that tell nothing: as they came, or renamed."""
+        if not whole:
+            return whole
+        count = whole.count(b"\n") >> 1
+        if self._name is None:
+            self._meter.progress(count)
+            return whole
+        if whole.count(self._named) == count:
+            self._meter.progress(count)
+            return whole.replace(self._named, self._renamed)
+        return b"".join([self._frame(frame) for frame in frames(whole)])
 
     def _frame(self, frame: bytes) -> bytes:
         """One frame, looked at closely: as it came, renamed, or empty when it is held back."""
@@ -106,12 +132,8 @@ class ChatTap:
         if not found or found[0] == DONE:
             return frame
         payload = found[0]
-        if _TELLING.search(payload):
-            usage_only = _note(payload, self._meter)
-            if usage_only and self._hold_usage:
-                return b""
-        elif self._name is not None:
-            self._learn(frame)
+        if _TELLING.search(payload) and _note(payload, self._meter) and self._hold_usage:
+            return b""
         self._meter.progress()
         if self._name is None:
             return frame
