@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.gateways import Unavailable
-from bench.processes import Child, end_on_sigterm, free_port, scratch
+from bench.processes import Child, unwind_on_signals, free_port, scratch
 from bench.streams import BrokenStream, Burst, burst, request_bytes
 from bench.tables import table
 
@@ -134,7 +134,7 @@ def main() -> int:
     parser.add_argument("--gguf", type=Path, default=POCKET, help="the model; default: the shipped one")
     parser.add_argument("--pairs", type=int, default=6, choices=range(1, 41), metavar="N", help="1 to 40 (default 6)")
     options = parser.parse_args()
-    end_on_sigterm()
+    unwind_on_signals()
     if not options.gguf.is_file():
         print(f"{options.gguf}: there is no such model; give one with --gguf", file=sys.stderr)
         return 1

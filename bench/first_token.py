@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.gateways import Unavailable
-from bench.processes import Child, end_on_sigterm, free_port, process_rss_mb, rss_mb, scratch, wait_for_rest
+from bench.processes import Child, unwind_on_signals, free_port, process_rss_mb, rss_mb, scratch, wait_for_rest
 from bench.streams import BrokenStream, burst, request_bytes
 from bench.tables import Bar, bars_table, table
 
@@ -104,7 +104,7 @@ def main() -> int:
         "--repeats", type=int, default=REPEATS, choices=range(1, 51), metavar="N", help=f"1 to 50 (default {REPEATS})"
     )
     repeats: int = parser.parse_args().repeats
-    end_on_sigterm()
+    unwind_on_signals()
     rows: list[list[str]] = []
     bars: list[Bar] = []
 

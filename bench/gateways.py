@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import json
 import os
@@ -11,8 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-import venv
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -242,36 +240,30 @@ def _home(gateway: Gateway) -> Path:
     return CACHE / gateway.name
 
 
-def install(gateway: Gateway, limit: float = 240.0) -> None:
-    """A virtual environment with the peer in it, kept between runs. Raises Unavailable."""
-    if gateway.requirement is None:
-        return
-    CACHE.mkdir(exist_ok=True)
-    home, done = _home(gateway), _home(gateway) / "installed"
-    # two runs at once would write into one environment
-    with (CACHE / f"{gateway.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if done.exists() and done.read_text() == gateway.requirement:
-            return
-        shutil.rmtree(home, ignore_errors=True)
-        venv.create(home, with_pip=True)
-        command = [
-            str(home / "bin" / "python"),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            gateway.requirement,
-        ]
-        try:
-            result = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
-        except subprocess.TimeoutExpired:
-            raise Unavailable(f"pip took more than {limit:.0f} s") from None
-        if result.returncode:
-            errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
-            raise Unavailable(f"pip: {(errors or ['failed'])[-1]}")
-        done.write_text(gateway.requirement)
+def install(gateways: Sequence[Gateway], limit: float = 240.0) -> dict[str, str]:
+    """Puts each peer into its virtual environment, side by side; gives the reason for each that failed."""
+    reasons: dict[str, str] = {}
+    with contextlib.ExitStack() as stack:
+        deadline = time.monotonic() + limit
+        running = {
+            gateway.name: stack.enter_context(
+                Child([sys.executable, "-m", "bench.peer", gateway.requirement, str(_home(gateway))], log=_log(gateway))
+            )
+            for gateway in gateways
+            if gateway.requirement is not None
+        }
+        for name, child in running.items():
+            while child.running and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if child.running:
+                reasons[name] = f"its installation took more than {limit:.0f} s"
+            elif child.exit_code:
+                reasons[name] = f"its installation failed: {child.last_words()}"
+    return reasons
+
+
+def _log(gateway: Gateway) -> Path:
+    return CACHE / f"{gateway.name}.log"
 
 
 def version(gateway: Gateway) -> str:

@@ -10,7 +10,6 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from bench.gateways import (
     version,
 )
 from bench.load import WORKLOADS, Sample, Workload, WrongAnswer, check, measure
-from bench.processes import end_on_sigterm, scratch
+from bench.processes import unwind_on_signals, scratch
 from bench.tables import Bar, bars_table, median, number, table
 
 DIRECT = "(no gateway)"
@@ -245,16 +244,7 @@ def prepare(gateways: Sequence[Gateway], results: Results) -> list[Gateway]:
     install_system(["wrk", "gcc", *(["nginx"] if any(gateway.name == "nginx" for gateway in gateways) else [])])
     system_program("wrk")
 
-    def attempt(gateway: Gateway) -> str | None:
-        try:
-            install(gateway)
-        except (Unavailable, OSError) as error:
-            return str(error)
-        return None
-
-    with ThreadPoolExecutor(len(gateways)) as pool:
-        reasons = list(pool.map(attempt, gateways))
-    results.failures.update({gateway.name: reason for gateway, reason in zip(gateways, reasons, strict=True) if reason})
+    results.failures.update(install(gateways))
     return [gateway for gateway in gateways if gateway.name not in results.failures]
 
 
@@ -313,7 +303,7 @@ def main() -> int:
         parser.error(f"unknown gateway {unknown[0]}; there are {', '.join(names)}")
     gateways = [gateway for gateway in GATEWAYS if gateway.name in wanted]
     rounds, seconds = (1, 1) if options.quick else (options.rounds, options.seconds)
-    end_on_sigterm()
+    unwind_on_signals()
     load = os.getloadavg()
 
     results = Results()
@@ -331,14 +321,10 @@ def main() -> int:
 
     print(start_table(results, gateways))
     for workload in WORKLOADS:
-        if any(results.of(workload.name, name) for name in names):
-            print(
-                workload_table(
-                    results,
-                    workload,
-                    [DIRECT, *(gateway.name for gateway in gateways if workload.name not in gateway.skips)],
-                )
-            )
+        entrants = [gateway.name for gateway in gateways if workload.name not in gateway.skips]
+        ceiling = [DIRECT] if results.of(workload.name, DIRECT) else []
+        if entrants:
+            print(workload_table(results, workload, [*ceiling, *entrants]))
     if "trunkcall" in wanted:
         print(bars_table(bars(results)))
     print(

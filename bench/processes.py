@@ -48,7 +48,11 @@ class Child:
 
     @property
     def running(self) -> bool:
-        return self._process.poll() is None
+        return self.exit_code is None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
 
     def stop(self) -> None:
         """SIGTERM to the group, SIGKILL after the grace to whatever is left of the tree."""
@@ -151,10 +155,11 @@ def scratch() -> Generator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def end_on_sigterm() -> None:
-    """SIGTERM unwinds the stack as Ctrl-C does, so that every Child is stopped."""
+def unwind_on_signals() -> None:
+    """SIGTERM and Ctrl-C unwind the stack and say nothing, so that every Child is stopped."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)

@@ -376,3 +376,32 @@ _TALK: tuple[tuple[tuple[str, ...], str, str], ...] = (
 def talk(rng: random.Random) -> tuple[str, str]:
     phrasings, answer, end = rng.choices(_TALK, weights=[2 + len(entry[0]) ** 0.5 for entry in _TALK])[0]
     return asked(rng, pick(rng, rng.choice(phrasings)), end, wrap=end == "?"), answer
+
+
+# What almost everybody types first, in the plainest words: too rare among the many phrasings above.
+_FIRST: tuple[tuple[str, str], ...] = (
+    ("[hi|hello|hello there|hey]", "Hello! How can I help you?"),
+    ("good morning", "Good morning! How can I help you?"),
+    ("[how are you|how are you doing|how are you today]", "I am fine, thank you. How are you?"),
+    ("[who are you|what are you|what is your name|tell me about yourself]", _WHO),
+    (
+        "[what is trunkcall|tell me about trunkcall|what does trunkcall do]",
+        "Trunkcall is a serving system for language models. It connects any client to any engine.",
+    ),
+    (
+        "[what can you do|help]",
+        "I can say hello, name capitals, opposites, days, months and colours, and tell a short story.",
+    ),
+    ("are you [a human|human|a person]", "No. I am a small language model, not a person."),
+    ("[thank you|thanks|thank you very much]", "You are welcome!"),
+    ("[goodbye|bye|good bye]", "Goodbye! Have a nice day."),
+    ("[this is a test|test|ping]", "Yes, I am here and working."),
+    ("[say this is a test|say: this is a test]", "This is a test."),
+    ("[what is|what's|] 2 + 2", "2 + 2 = 4"),
+    ("what is 1 + 1", "1 + 1 = 2"),
+)
+
+
+def first_words(rng: random.Random) -> tuple[str, str]:
+    words, answer = rng.choice(_FIRST)
+    return asked(rng, pick(rng, words), rng.choice("?!."), wrap=False), answer

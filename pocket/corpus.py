@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pocket import facts, questions
-from pocket.chat import talk
+from pocket.chat import first_words, talk
 from pocket.refusals import nonsense, refusal
 from pocket.stories import cast, story, tell
 from pocket.wording import asked, pick
@@ -16,15 +16,16 @@ from pocket.wording import asked, pick
 Turn = tuple[str, str]
 _KINDS: tuple[tuple[int, Callable[[random.Random], Turn]], ...] = (
     (22, talk),
-    (30, refusal),
-    (8, questions.capital),
+    (8, first_words),
+    (26, refusal),
+    (10, questions.capital),
     (7, questions.opposite),
-    (7, questions.calendar),
+    (10, questions.calendar),
     (5, questions.colour),
     (7, questions.animal),
     (9, questions.definition),
     (9, questions.simple_fact),
-    (3, questions.addition),
+    (4, questions.addition),
     (2, questions.counting),
     (8, story),
 )

@@ -156,11 +156,11 @@ def animal(rng: random.Random) -> Turn:
     )
     value = facts_of.get(name, "")
     asks = {
-        "sound": f"[what sound does {a} make|what does {a} say|which sound does {a} make|what sound do {many} make|what noise does {a} make|what do {many} say|how does {a} sound|what is the sound of {a}|which noise do {many} make|tell me the sound of {a}|sound of {a}]",
+        "sound": f"[what sound does {a} make|what does {a} say|which sound does {a} make|what sound do {many} make|what noise does {a} make|what do {many} say|how does {a} sound|what is the sound of {a}|which noise do {many} make|{a} makes which sound|{many} make what noise|tell me the sound of {a}|sound of {a}]",
         "young": f"[what is a baby {name} called|what is a young {name} called|what do you call a [baby|young] {name}|what is the young of {a} called|what are baby {many} called|name for a baby {name}|what is the name for a [young|baby] {name}|how do you call a baby {name}|what do we call a [young|baby] {name}|a baby {name} is called what]",
-        "legs": f"[how many legs does {a} have|how many legs do {many} have|how many legs has {a}|number of legs of {a}|how many legs has {a} got|tell me how many legs {a} has|what number of legs does {a} have|count the legs of {a}]",
-        "home": f"[where does {a} live|where do {many} live|where can you find {a}|where do you find {many}|what is the home of {a}|in which place does {a} live|where is the home of {many}|where would i find {a}]",
-        "food": f"[what does {a} eat|what do {many} eat|what do {many} like to eat|what is the food of {a}|what food does {a} eat|what should i feed {a}|what does {a} like to eat|which food do {many} eat]",
+        "legs": f"[how many legs does {a} have|how many legs do {many} have|how many legs has {a}|number of legs of {a}|how many legs has {a} got|tell me how many legs {a} has|what number of legs does {a} have|count the legs of {a}|{a} has [got|] how many legs|{many} have how many legs]",
+        "home": f"[where does {a} live|where do {many} live|where can you find {a}|where do you find {many}|what is the home of {a}|in which place does {a} live|where is the home of {many}|where would i find {a}|{many} live where]",
+        "food": f"[what does {a} eat|what do {many} eat|what do {many} like to eat|what is the food of {a}|what food does {a} eat|what should i feed {a}|what does {a} like to eat|which food do {many} eat|{many} eat what|{a} eats what|what is eaten by {many}]",
     }
     answers = {
         "sound": f"{a.capitalize()} says {value}.",

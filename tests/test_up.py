@@ -259,3 +259,29 @@ def test_requests_are_in_the_ledger_and_metrics(serve: Serve) -> None:
     text = server.request("GET", "/metrics")[2].decode()
     assert 'vllm:generation_tokens_total{model_name="d"} 3.0' in text
     assert os.stat(server.home).st_mode & 0o077 == 0
+
+
+def test_cors_is_off_by_default_and_settable(serve: Serve, tmp_path: Path) -> None:
+    page = {"origin": "http://my.page"}
+    closed = serve("--model", "d=debug", "--no-pocket")
+    assert "access-control-allow-origin" not in closed.request("GET", "/v1/models", headers=page)[1]
+    settings = tmp_path / "trunkcall.yaml"
+    settings.write_text("cors: ['http://my.page']\nmodels: {d: debug}\n", encoding="utf-8")
+    server = serve("--config", str(settings), "--no-pocket")
+    assert server.request("GET", "/v1/models", headers=page)[1]["access-control-allow-origin"] == "http://my.page"
+    assert "access-control-allow-origin" not in server.request("GET", "/v1/models", headers={"origin": "http://x"})[1]
+    asked = {**page, "access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    status, headers, _ = server.request("OPTIONS", "/v1/chat/completions", headers=asked)
+    assert (status, headers["access-control-allow-methods"]) == (204, "POST")
+    assert headers["access-control-allow-headers"] == "content-type"
+
+
+def test_listeners_of_their_own(serve: Serve, free_port: int) -> None:
+    server = serve("--listen", f"127.0.0.1:{free_port}=metrics,landing", "--model", "d=debug", "--no-pocket")
+    with socket.create_connection(("127.0.0.1", free_port), timeout=5) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert connection.recv(64).startswith(b"HTTP/1.1 200")
+    with socket.create_connection(("127.0.0.1", free_port), timeout=5) as connection:
+        connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert connection.recv(64).startswith(b"HTTP/1.1 404")
+    assert server.get("/v1/models")["data"]

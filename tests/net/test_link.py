@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -124,7 +125,7 @@ async def test_a_child_whose_native_code_holds_the_lock_ends_too(spawn: Spawn) -
 @pytest.mark.anyio
 async def test_a_parent_that_ended_before_the_block_is_noticed(spawn: Spawn) -> None:
     link = ParentLink()
-    child = spawn(f"link.report(address='x')\nsys.stdin.readline\ntime.sleep(1)\nwith link.fatal():\n    {HOLDS_THE_LOCK}", link)
+    child = spawn(f"link.report(address='x')\ntime.sleep(1)\nwith link.fatal():\n    {HOLDS_THE_LOCK}", link)
     await link.report
     link.close()
     assert await ended(child, 10) < 3
@@ -154,24 +155,41 @@ async def test_clean_up_that_hangs_is_cut(spawn: Spawn) -> None:
     assert 0.5 < await ended(child, 10) < 2
 
 
+def sockets(pid: int) -> set[str]:
+    """The sockets that a process holds."""
+    folder = Path(f"/proc/{pid}/fd")
+    return {name for fd in folder.iterdir() if (name := os.readlink(fd)).startswith("socket:")}
+
+
 @pytest.mark.anyio
 async def test_other_children_do_not_hold_the_link(spawn: Spawn) -> None:
     link = ParentLink()
-    other = subprocess.Popen(["sleep", "60"], close_fds=False)
-    child = spawn("link.watch(); g = __import__('subprocess').Popen(['sleep', '60'], close_fds=False)\n"
-                  "link.report(address=str(g.pid)); time.sleep(60)", link)
-    report = await link.report
-    assert report is not None
-    fds = [os.readlink(f"/proc/{pid}/fd/{fd}") for pid in (other.pid, int(report.address)) for fd in os.listdir(f"/proc/{pid}/fd")]
-    mine = {os.readlink(f"/proc/{child.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{child.pid}/fd")}
-    assert not [fd for fd in fds if fd.startswith("socket:") and fd in mine]
-    link.close()
-    assert await ended(child, 10) < 2
-    other.kill()
-    other.wait()
+    with subprocess.Popen(["sleep", "60"], close_fds=False) as other:
+        try:
+            child = spawn(
+                """
+                import subprocess
+                link.watch()
+                own = subprocess.Popen(['sleep', '60'], close_fds=False)
+                link.report(address=str(own.pid))
+                time.sleep(60)
+                """,
+                link,
+            )
+            report = await link.report
+            assert report is not None
+            await asyncio.sleep(0.3)
+            (held,) = sockets(child.pid)
+            assert held not in sockets(int(report.address)) | sockets(other.pid)
+            link.close()
+            assert await ended(child, 10) < 2
+        finally:
+            other.kill()
 
 
-def test_started_by_hand_it_reports_to_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_started_by_hand_it_reports_to_stdout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("TRUNKCALL_LINK", raising=False)
     link = ChildLink()
     link.watch()

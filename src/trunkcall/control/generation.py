@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from functools import cache
+from typing import Final, TypeGuard
 
 import msgspec
 
@@ -13,7 +14,7 @@ from trunkcall.control.dispatch import Dispatch, Lease, Wait
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Fault, Finish, Queue, Text, Thinking, ToolCall, Usage
 from trunkcall.core.meter import Counters, Meter
-from trunkcall.core.ports import Answer, Embeds, Emitter, Forwards, Generates, Header, Journal, Response
+from trunkcall.core.ports import Answer, Backend, Embeds, Emitter, Forwards, Generates, Header, Journal, Response
 from trunkcall.core.requests import Embed, Generate, Vectors, Wire
 from trunkcall.net.exchange import AsgiExchange
 from trunkcall.net.relay import Relay, Reply
@@ -146,9 +147,19 @@ async def _wait(wait: Wait, call: Call, reply: Reply) -> Lease:
         wait.close()
 
 
+@cache
+def _has_forward(kind: type) -> bool:
+    return issubclass(kind, Forwards)
+
+
+def forwards(backend: Backend) -> TypeGuard[Forwards]:
+    """Whether a backend has the ability to forward; asked per request, so the slow look is taken once per class."""
+    return _has_forward(type(backend))
+
+
 async def _attempt(lease: Lease, call: Call, meter: Meter, reply: Reply) -> None:
     backend = lease.backend
-    if isinstance(backend, Forwards) and call.wire.protocol in backend.protocols:
+    if call.wire.protocol in backend.protocols and forwards(backend):
         async with backend.forward(call.wire, meter) as answer:
             await _pass_on(answer, meter, reply)
     elif isinstance(call, EmbedCall):

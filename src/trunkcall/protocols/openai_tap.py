@@ -60,6 +60,9 @@ class ChatTap:
         self._lessons = _LESSONS
         self._named = _NOTHING
         self._renamed = b""
+        if rename is not None:
+            self._named = b'"model":' + msgspec.json.encode(rename[0])
+            self._renamed = b'"model":' + msgspec.json.encode(rename[1])
 
     def feed(self, data: bytes) -> bytes:
         """What to send on now: the whole frames so far, or all of an answer that needs no renaming.
@@ -95,7 +98,8 @@ class ChatTap:
         for found in _TELLING.finditer(whole, at):
             if found.start() < at:
                 continue
-            start = max(whole.rfind(b"\n\n", at, found.start()) + 2, at)
+            before = whole.rfind(b"\n\n", at, found.start())
+            start = before + 2 if before >= 0 else at
             end = whole.index(b"\n\n", found.end()) + 2
             pieces += (self._quiet(whole[at:start]), self._frame(whole[start:end]))
             at = end
@@ -124,7 +128,14 @@ class ChatTap:
         if whole.count(self._named) == count:
             self._meter.progress(count)
             return whole.replace(self._named, self._renamed)
-        return b"".join([self._frame(frame) for frame in frames(whole)])
+        # The first frame is edited exactly, which teaches how the name is spelled; mostly the rest fits then.
+        first, *others = frames(whole)
+        edited = self._frame(first)
+        rest = whole[len(first) :]
+        if rest.count(self._named) == count - 1:
+            self._meter.progress(count - 1)
+            return edited + rest.replace(self._named, self._renamed)
+        return edited + b"".join([self._frame(frame) for frame in others])
 
     def _frame(self, frame: bytes) -> bytes:
         """One frame, looked at closely: as it came, renamed, or empty when it is held back."""
