@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.gateways import Unavailable
-from bench.processes import Child, unwind_on_signals, free_port, scratch
+from bench.processes import Child, free_port, scratch, unwind_on_signals
 from bench.streams import BrokenStream, Burst, burst, request_bytes
 from bench.tables import table
 

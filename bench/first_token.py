@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.gateways import Unavailable
-from bench.processes import Child, unwind_on_signals, free_port, process_rss_mb, rss_mb, scratch, wait_for_rest
+from bench.processes import Child, free_port, process_rss_mb, rss_mb, scratch, unwind_on_signals, wait_for_rest
 from bench.streams import BrokenStream, burst, request_bytes
 from bench.tables import Bar, bars_table, table
 

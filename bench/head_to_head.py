@@ -28,7 +28,7 @@ from bench.gateways import (
     version,
 )
 from bench.load import WORKLOADS, Sample, Workload, WrongAnswer, check, measure
-from bench.processes import unwind_on_signals, scratch
+from bench.processes import scratch, unwind_on_signals
 from bench.tables import Bar, bars_table, median, number, table
 
 DIRECT = "(no gateway)"

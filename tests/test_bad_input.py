@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from running import Server
 
 HI = [{"role": "user", "content": "hi"}]
@@ -19,7 +18,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("home")
     settings = home / "trunkcall.yaml"
     settings.write_text(
-        "max_body: 1MiB\nmodels: {d: debug, small: {source: pocket, options: {context: 256, slots: 1}}}\n", encoding="utf-8"
+        "max_body: 1MiB\nmodels: {d: debug, small: {source: pocket, options: {context: 256, slots: 1}}}\n",
+        encoding="utf-8",
     )
     running = Server("--config", str(settings), home=home)
     try:
@@ -55,8 +55,20 @@ BAD: dict[str, tuple[str, Any, int, str | None, str]] = {
         "temperature",
         "temperature",
     ),
-    "temperature out of range": (CHAT, {"model": "d", "messages": HI, "temperature": 9}, 400, "temperature", "temperature"),
-    "bad role": (CHAT, {"model": "pocket", "messages": [{"role": "king", "content": "x"}]}, 400, "messages[0].role", "role"),
+    "temperature out of range": (
+        CHAT,
+        {"model": "d", "messages": HI, "temperature": 9},
+        400,
+        "temperature",
+        "temperature",
+    ),
+    "bad role": (
+        CHAT,
+        {"model": "pocket", "messages": [{"role": "king", "content": "x"}]},
+        400,
+        "messages[0].role",
+        "role",
+    ),
     "content of a wrong type": (
         CHAT,
         {"model": "pocket", "messages": [{"role": "user", "content": 5}]},

@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-
 from running import Server, alive, eventually
 
 Serve = Callable[..., Server]
@@ -108,7 +107,9 @@ def test_engine_killed_in_mid_stream_is_told_in_the_stream(serve: Serve) -> None
     assert b"[DONE]" not in received
     eventually(lambda: replica(server)["state"] == "ready")
     assert server.chat("pocket", "hi")[0] == 200
-    rows = eventually(lambda: [r for r in server.get("/admin/usage?by=error")["rows"] if r["error"] == "upstream_error"])
+    rows = eventually(
+        lambda: [r for r in server.get("/admin/usage?by=error")["rows"] if r["error"] == "upstream_error"]
+    )
     assert rows[0]["completion_tokens"] > 0
 
 

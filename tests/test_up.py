@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-
 from running import Server, alive, eventually
+
 from trunkcall.pocket import gguf_path
 
 Serve = Callable[..., Server]

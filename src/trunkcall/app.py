@@ -66,9 +66,7 @@ class _Process:
         self._counters = Counters()
         self._journal = FileJournal(home.journal)
         self._importer = Importer(home.journal, self._url)
-        self._supervisor = Supervisor(
-            self._dispatch, {"local": LocalPlacement()}, look(), _find_engine, lambda name: _find_connect(name)
-        )
+        self._supervisor = Supervisor(self._dispatch, {"local": LocalPlacement()}, look(), _find_engine, _find_connect)
         self._stopping = asyncio.Event()
 
     async def serve(self) -> int:
@@ -174,7 +172,9 @@ def _chosen(listener: Listener, apis: dict[str, Api]) -> list[Api]:
     for name in names:
         if name not in apis:
             known = ", ".join(apis)
-            raise ServingError("bad_request", f"the listener on port {listener.port} names the unknown api {name!r}; known: {known}")
+            raise ServingError(
+                "bad_request", f"the listener on port {listener.port} names the unknown api {name!r}; known: {known}"
+            )
     return [apis[name] for name in names]
 
 

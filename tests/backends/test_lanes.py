@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from running import Server
+
 from trunkcall.backends.openai import OpenAI
 from trunkcall.core.events import Fault, Finish, Usage
 from trunkcall.core.meter import Meter
@@ -25,7 +25,11 @@ TOOL = {
     "function": {
         "name": "get_weather",
         "description": "The weather of a place.",
-        "parameters": {"type": "object", "properties": {"place": {"type": "string", "maxLength": 8}}, "required": ["place"]},
+        "parameters": {
+            "type": "object",
+            "properties": {"place": {"type": "string", "maxLength": 8}},
+            "required": ["place"],
+        },
     },
 }
 SCHEMA = {
@@ -68,7 +72,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "schema": ("/chat/completions", {"messages": HELLO, "response_format": SCHEMA, "max_tokens": 40}),
     "text format": ("/chat/completions", {"messages": HELLO, "response_format": {"type": "text"}}),
-    "unicode": ("/chat/completions", {"messages": [{"role": "user", "content": "grüß dich 👋 世界"}], "max_tokens": 12}),
+    "unicode": (
+        "/chat/completions",
+        {"messages": [{"role": "user", "content": "grüß dich 👋 世界"}], "max_tokens": 12},
+    ),
     "nulls": ("/chat/completions", {"messages": HELLO, "stop": None, "seed": None, "max_tokens": None, "n": None}),
     "text": ("/completions", {"prompt": "Once upon a time", "max_tokens": 12}),
     "texts": ("/completions", {"prompt": ["Once upon", "hello"], "max_tokens": 4}),

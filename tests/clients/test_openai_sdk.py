@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from running import Server
 from tool_caller import tool_caller
 
@@ -62,7 +61,10 @@ def test_session(server: Server, generation: int) -> None:
     assert seen["stream_usage"] == [seen["usage"]]
     assert seen["stream_finish"] == ["stop"]
     assert set(seen["schema"]) == {"ok", "n"}
-    assert "".join(token for token, _, _ in seen["logprobs"]) == seen["chat"][: sum(len(t) for t, _, _ in seen["logprobs"])]
+    assert (
+        "".join(token for token, _, _ in seen["logprobs"])
+        == seen["chat"][: sum(len(t) for t, _, _ in seen["logprobs"])]
+    )
     assert all(logprob <= 0 and top == 3 for _, logprob, top in seen["logprobs"])
     assert seen["choices"] == [0, 1]
     assert seen["text"]

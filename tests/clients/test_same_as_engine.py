@@ -11,12 +11,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from running import Server
+
 from trunkcall.pocket import gguf_path
 
 HELLO = [{"role": "user", "content": "Who are you?"}]
-SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": False}
+SCHEMA = {
+    "type": "object",
+    "properties": {"ok": {"type": "boolean"}},
+    "required": ["ok"],
+    "additionalProperties": False,
+}
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": ("chat/completions", {"messages": HELLO}),
@@ -53,7 +58,10 @@ DIFFER = {"id", "created", "system_fingerprint", "model", "prompt_tokens_details
 
 DELIBERATE = {
     ("prefill", "whole"): "llama.cpp repeats the given beginning in a whole answer but not in a stream; we never do",
-    ("text logprobs", "whole"): "llama.cpp gives chat's shape of logprobs on /completions; we give the one of OpenAI's API",
+    (
+        "text logprobs",
+        "whole",
+    ): "llama.cpp gives chat's shape of logprobs on /completions; we give the one of OpenAI's API",
     ("text logprobs", "stream"): "the same",
 }
 """Where we differ, and why."""
@@ -146,7 +154,11 @@ def test_same(engine: str, ours: str, case: str, form: str) -> None:
     if form == "stream":
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     our, their = ask(ours, path, body), ask(engine, path, body)
-    same = (told(chunks(our)) == told(chunks(their))) if form == "stream" else (flat(json.loads(our)) == flat(json.loads(their)))
+    same = (
+        (told(chunks(our)) == told(chunks(their)))
+        if form == "stream"
+        else (flat(json.loads(our)) == flat(json.loads(their)))
+    )
     # A difference that has gone is news too.
     assert same != ((case, form) in DELIBERATE), (our, their)
 

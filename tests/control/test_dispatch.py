@@ -25,7 +25,9 @@ class Backend:
         pass
 
 
-def pool_of(dispatch: Dispatch, *slots: int | None, queue: int = 10, managed: bool = False, state: str = "ready") -> Pool:
+def pool_of(
+    dispatch: Dispatch, *slots: int | None, queue: int = 10, managed: bool = False, state: str = "ready"
+) -> Pool:
     replicas = []
     for number, limit in enumerate(slots):
         replica = Replica(f"m/{number}", Source("x"), limit)

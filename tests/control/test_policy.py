@@ -27,7 +27,8 @@ def test_least_loaded(what: str, loads: list[Load], avoid: int | None, chosen: i
 
 
 @pytest.mark.parametrize(
-    ("waiting", "slots", "mean", "seconds"), [(0, 4, 1.0, 1.0), (40, 4, 2.0, 20.0), (1000, 1, 9.0, 60.0), (5, 0, 1.0, 5.0)]
+    ("waiting", "slots", "mean", "seconds"),
+    [(0, 4, 1.0, 1.0), (40, 4, 2.0, 20.0), (1000, 1, 9.0, 60.0), (5, 0, 1.0, 5.0)],
 )
 def test_retry_after(waiting: int, slots: int, mean: float, seconds: float) -> None:
     assert retry_after(waiting, slots, mean) == seconds

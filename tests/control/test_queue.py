@@ -44,7 +44,9 @@ def test_those_who_left_are_skipped(loop: asyncio.AbstractEventLoop) -> None:
 
 
 @given(keys=st.lists(st.sampled_from("abc"), min_size=1, max_size=12), data=st.data())
-def test_position_is_the_number_served_before(loop: asyncio.AbstractEventLoop, keys: list[str], data: st.DataObject) -> None:
+def test_position_is_the_number_served_before(
+    loop: asyncio.AbstractEventLoop, keys: list[str], data: st.DataObject
+) -> None:
     queue, waiters = _filled(keys, loop)
     waiter = data.draw(st.sampled_from(waiters))
     told = queue.position(waiter)

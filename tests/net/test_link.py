@@ -164,7 +164,7 @@ def sockets(pid: int) -> set[str]:
 @pytest.mark.anyio
 async def test_other_children_do_not_hold_the_link(spawn: Spawn) -> None:
     link = ParentLink()
-    with subprocess.Popen(["sleep", "60"], close_fds=False) as other:
+    with subprocess.Popen(["sleep", "60"], close_fds=False) as other:  # noqa: ASYNC220
         try:
             child = spawn(
                 """

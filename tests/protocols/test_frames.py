@@ -76,6 +76,20 @@ def test_the_cutter_hands_whole_batches_on_without_a_copy() -> None:
     assert FrameCutter().feed(batch) is batch
 
 
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\r\n\n", b"\n\r\n", b"\r\r\n"])
+def test_a_frame_is_whole_with_its_blank_line(end: bytes) -> None:
+    cutter = FrameCutter()
+    assert cutter.feed(b"data: a") == b""
+    assert cutter.feed(end + b"data: b") == b"data: a" + end
+    assert cutter.end() == b"data: b"
+
+
+def test_plain_and_other_frames_in_one_stream() -> None:
+    reader = SseReader()
+    given = [b"data: a\n\n", b"data: b\ndata: c\n\n", b"data: \n\n", b"data: d\r\r\n\n", b"data: e\n\ndata: f\n\n"]
+    assert [reader.feed(piece) for piece in given] == [[b"a"], [b"b\nc"], [], [b"d"], [b"e", b"f"]]
+
+
 def test_single_frames_keep_their_bytes() -> None:
     whole = b"data: a\r\n\r\n: x\n\ndata: b\ndata: c\r\rdata: d\n\r\n"
     assert frames.frames(whole) == [b"data: a\r\n\r\n", b": x\n\n", b"data: b\ndata: c\r\r", b"data: d\n\r\n"]

@@ -76,6 +76,7 @@ def test_no_retry_after_unless_there_is_one() -> None:
         (500, b'{"error":"CUDA out of memory"}', "out_of_memory", "CUDA"),
         (504, b"\xff\xfe", "upstream_timeout", "\ufffd"),
         (200, b'{"error":{"code":429,"message":"m"}}', "rate_limited", "m"),
+        (500, b'{"error":{"code":429,"message":"m"}}', "upstream_error", "status 500: m"),
         (200, b'{"error":{"code":true,"message":"m"}}', "upstream_error", "failed: m"),
         (500, b"[" * 100_000, "upstream_error", "[[["),
     ],

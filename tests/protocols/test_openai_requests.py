@@ -268,6 +268,10 @@ def test_extensions_reach_the_neutral_model() -> None:
     assert request.reporting.token_ids
 
 
+def test_whole_biases_are_emitted_as_the_integers_of_the_public_api() -> None:
+    assert b'"logit_bias":{"5":-100,"6":0.5}' in emit_chat(chat(logit_bias={"5": -100, "6": 0.5}), "m")[0]
+
+
 def test_max_tokens_keeps_its_spelling() -> None:
     old, new, both = chat(max_tokens=5), chat(max_completion_tokens=6), chat(max_tokens=5, max_completion_tokens=6)
     assert [request.sampling.max_tokens for request in (old, new, both)] == [5, 6, 6]

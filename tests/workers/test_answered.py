@@ -63,7 +63,7 @@ def test_an_error_of_the_engine_is_raised() -> None:
         "error": {"code": 400, "type": "exceed_context_size_error", "message": "", "n_prompt_tokens": 9, "n_ctx": 4}
     }
     for answer in (Streamed(Asked(chat=True, bodies=[b""])), Whole(Asked(chat=True, bodies=[b""]))):
-        with pytest.raises(ServingError, match="9 tokens.* 4 tokens") as caught:
+        with pytest.raises(ServingError, match=r"9 tokens.* 4 tokens") as caught:
             answer.feed(numbered(json.dumps(said).encode()))
         assert (caught.value.kind, caught.value.param) == ("too_long", "messages")
 

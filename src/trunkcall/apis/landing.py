@@ -15,7 +15,10 @@ from trunkcall.core.models import ModelView
 from trunkcall.core.ports import Response, Route
 from trunkcall.net.exchange import AsgiExchange
 
-_HTML = ((b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"))
+_HTML = (
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+)
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -27,7 +30,8 @@ h1 {{ font-size: 1.6rem; margin: 0 0 .25rem; }} p {{ margin: .5rem 0 1rem; }}
 table {{ border-collapse: collapse; width: 100%; margin: 1rem 0; }}
 th, td {{ text-align: left; padding: .45rem .6rem; border-bottom: 1px solid var(--line); }}
 th {{ font-weight: 600; }} code, pre {{ font: 14px/1.5 ui-monospace, monospace; }}
-pre {{ padding: .8rem 1rem; border: 1px solid var(--line); border-radius: .5rem; overflow-x: auto; }}
+pre {{ padding: .8rem 1rem; border: 1px solid var(--line); border-radius: .5rem; }}
+pre {{ white-space: pre-wrap; overflow-wrap: anywhere; }}
 small {{ opacity: .7; }} a {{ color: LinkText; }}
 </style></head><body>
 <h1>Trunkcall</h1>
@@ -43,7 +47,8 @@ small {{ opacity: .7; }} a {{ color: LinkText; }}
 
 def curl_line(url: str, model: str) -> str:
     """A command to paste that asks a model something."""
-    body = '{"model": "%s", "stream": true, "messages": [{"role": "user", "content": "Who are you?"}]}' % model
+    messages = '[{"role": "user", "content": "Who are you?"}]'
+    body = f'{{"model": "{model}", "stream": true, "messages": {messages}}}'
     return f"curl -N {url}/v1/chat/completions -H 'content-type: application/json' \\\n  -d '{body}'"
 
 

@@ -12,7 +12,7 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Event, Finish, Start, Text, Usage
 from trunkcall.core.meter import Meter
 from trunkcall.core.models import Health, ModelSettings
-from trunkcall.core.requests import Generate, MessagesPrompt, Message, TextPart, TextPrompt
+from trunkcall.core.requests import Generate, Message, MessagesPrompt, TextPart, TextPrompt
 from trunkcall.protocols.openai import requested_fields
 
 _HONOURED = frozenset(

@@ -43,7 +43,8 @@ class OpenAI:
     async def health(self) -> Health:
         """Whether the upstream lists its models, and which."""
         try:
-            async with self._client.request(b"GET", self._prefix + b"/models", self._headers, timeouts=_PROBE) as answer:
+            sent = self._client.request(b"GET", self._prefix + b"/models", self._headers, timeouts=_PROBE)
+            async with sent as answer:
                 body = await answer.read()
                 if answer.status != 200:
                     return Health(False, f"/models answered {answer.status}")

@@ -108,6 +108,4 @@ class Fault(msgspec.Struct, frozen=True):
     error: ServingError
 
 
-Event = (
-    Start | Queue | Text | Thinking | Refusal | ToolCall | PromptTokens | Notice | Usage | Finish | Fault
-)
+Event = Start | Queue | Text | Thinking | Refusal | ToolCall | PromptTokens | Notice | Usage | Finish | Fault

@@ -82,16 +82,7 @@ class UnknownPart(msgspec.Struct, frozen=True):
     raw: msgspec.Raw
 
 
-Part = (
-    TextPart
-    | ImagePart
-    | AudioPart
-    | FilePart
-    | ThinkingPart
-    | RefusalPart
-    | ToolCallPart
-    | UnknownPart
-)
+Part = TextPart | ImagePart | AudioPart | FilePart | ThinkingPart | RefusalPart | ToolCallPart | UnknownPart
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -45,7 +45,7 @@ class Reply:
     async def write(self, data: bytes) -> None:
         """Send a piece; waits while the client does not read, and counts as stalled then."""
         if self.left or self.sends & 63 == 63:
-            # The server drops what is written for a client that left, without ever waiting: let the news and the cancel in.
+            # What is written for a client that left is dropped without a wait: let the news and the cancel in.
             await asyncio.sleep(0)
         self.busy = True
         await self._exchange.write(data)
@@ -138,9 +138,7 @@ class Relay:
             elif reply.busy and reply.sends == reply.seen:
                 reply.idle_sweeps += 1
                 if reply.idle_sweeps >= self._stall_sweeps:
-                    reply.cut(
-                        ServingError("cancelled", f"the client did not read for {self._stall_timeout:g} seconds")
-                    )
+                    reply.cut(ServingError("cancelled", f"the client did not read for {self._stall_timeout:g} seconds"))
             else:
                 reply.idle_sweeps = 0
                 reply.seen = reply.sends

@@ -130,7 +130,7 @@ def _values(body: bytes, name: str) -> list[tuple[int, int]]:
     for token in _TOKEN.finditer(body):
         mark = body[token.start()]
         if mark == _QUOTE:
-            if depth == 1 and start < 0:
+            if start < 0:
                 string = token[0]
         elif mark in _OPENING:
             depth += 1

@@ -112,8 +112,8 @@ class Native:
 
         try:
             method(body, on_chunk)
-        except (ValueError, RuntimeError) as error:
-            # Raised before the first chunk, for what the engine cannot read in the request.
+        except Exception as error:  # noqa: BLE001
+            # Raised on by the request's own task; nobody sees this thread.
             self._post(generation, index, error)
         else:
             self._post(generation, index, None)
@@ -183,7 +183,9 @@ class Generation:
     async def __anext__(self) -> list[Chunk]:
         while not self._pending:
             if self._failure is not None:
-                raise ServingError("bad_request", str(self._failure)) from self._failure
+                # The engine raises these two for what it cannot read in a request.
+                refused = isinstance(self._failure, ValueError | RuntimeError)
+                raise ServingError("bad_request" if refused else "bug", str(self._failure)) from self._failure
             if not self._open:
                 raise StopAsyncIteration
             self._waiter = asyncio.get_running_loop().create_future()
