@@ -38,7 +38,7 @@ def parse_source(text: str) -> Source:
     """
     text = text.strip()
     if not text:
-        raise ServingError("bad_request", "a source is empty; write for example `pocket` or a path to a .gguf file")
+        raise ServingError("bad_request", "a model source is empty; write for example `pocket` or a .gguf file")
     scheme, colon, rest = text.partition(":")
     if not (colon and _SCHEME.fullmatch(scheme)):
         return Source("llamacpp", text) if text.lower().endswith(".gguf") else Source(text)
