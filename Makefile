@@ -30,7 +30,7 @@ check: env-dev  # style, types, layers, lock files, docs
 	! git grep -nIE 'p[y]pi\.org|pythonh[o]sted\.org|npm[j]s\.(org|com)|/w[o]rk/'
 
 bench: env-up  # head to head with other gateways
-	@exec $(RUN) -m bench.head_to_head $(ARGS)
+	@exec $(RUN) -m bench $(ARGS)
 
 fmt: env-dev  # put style right
 	$(BIN)/ruff check --fix .

@@ -106,10 +106,14 @@ def _nginx(site: Site) -> list[str]:
     return [system_program("nginx"), "-p", str(site.scratch), "-c", str(conf), "-e", str(site.scratch / "error.log")]
 
 
-def _trunkcall(site: Site, *more: str) -> list[str]:
+def _trunkcall(site: Site) -> list[str]:
+    # model t is the same upstream through the neutral model: decoded into events and encoded again
+    source = f"openai:{site.upstream}/v1#m"
+    config = site.scratch / "trunkcall.yaml"
+    config.write_text(json.dumps({"models": {"m": source, "t": {"source": source, "options": {"normalise": True}}}}))
     return [
         sys.executable, "-m", "trunkcall", "up", "--host", "127.0.0.1", "--port", str(site.port),
-        "--home", str(site.scratch / "home"), "--no-pocket", "--model", f"m=openai:{site.upstream}/v1#m", *more,
+        "--home", str(site.scratch / "home"), "--no-pocket", "--config", str(config),
     ]  # fmt: skip
 
 
@@ -164,11 +168,6 @@ GATEWAYS = (
     Gateway("nginx", _nginx, skips=frozenset({TRANSLATED})),
     Gateway("trunkcall", _trunkcall),
     Gateway(
-        "trunkcall-2",
-        lambda site: _trunkcall(site, "--workers", "2"),
-        skips=frozenset({"json-1", "stream-1", "paced-96", TRANSLATED}),
-    ),
-    Gateway(
         "sglang-router",
         _sglang_router,
         requirement="sglang-router==0.3.2",
@@ -187,7 +186,7 @@ GATEWAYS = (
     Gateway(
         "litellm",
         _litellm,
-        # 1.107 to 1.109 ask for a certifi that not every index carries; a range costs minutes of search
+        # the newest that pip could resolve: 1.109 wants a certifi that its index lacked, a range costs minutes
         requirement="litellm[proxy]==1.106.2",
         package="litellm",
         env=lambda site: _LITELLM_ENV,

@@ -201,7 +201,7 @@ def start_table(results: Results, gateways: Sequence[Gateway]) -> str:
 
 
 def bars(results: Results) -> list[Bar]:
-    ours, two = "trunkcall", "trunkcall-2"
+    ours = "trunkcall"
     start = results.starts.get(ours)
     translated, plain = results.median(TRANSLATED, ours, cpu), results.median("paced-96", "nginx", cpu)
     return [
@@ -217,12 +217,6 @@ def bars(results: Results) -> list[Bar]:
             "req/s, one process, against the better Rust router",
             results.ratio("json-32", ours, RUST, rate),
             0.8,
-            at_least=True,
-        ),
-        Bar(
-            "req/s, two processes, against the better Rust router",
-            results.ratio("json-32", two, RUST, rate),
-            1,
             at_least=True,
         ),
         Bar("CPU per chunk, 96 paced streams, against nginx's", results.ratio("paced-96", ours, ["nginx"], cpu), 2.2),

@@ -9,7 +9,7 @@ import socket
 import statistics
 import subprocess
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from typing import Any, Literal
 from bench.gateways import TRANSLATED, system_program
 from bench.processes import cpu_seconds
 
+PATH = "/v1/chat/completions"
 PACE_MS = 5
 # the mock's frames per stream: 63 words and the finish, then usage and [DONE] in one piece
 WORDS, PIECES = 63, 65
@@ -35,28 +36,22 @@ class Workload:
     connections: int
     shape: Literal["json", "stream"]
     paced: bool = False
-    path: str = "/v1/chat/completions"
+    model: str = "m"
 
     @property
     def body(self) -> str:
         """The request; the pace stands in the prompt, which no gateway and no translation changes."""
         ask = f"Say something. pace_us={PACE_MS * 1000}" if self.paced else "Say something."
         body: dict[str, Any] = {
-            "model": "m",
+            "model": self.model,
             "messages": [{"role": "user", "content": ask}],
             "max_tokens": 64,
             "temperature": 0.7,
         }
         if self.shape == "stream":
             body["stream"] = True
-            if self.path.endswith("/completions"):
-                body["stream_options"] = {"include_usage": True}
+            body["stream_options"] = {"include_usage": True}
         return json.dumps(body)
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        headers = {"content-type": "application/json"}
-        return headers if self.path.endswith("/completions") else {**headers, "anthropic-version": "2023-06-01"}
 
 
 WORKLOADS = (
@@ -67,11 +62,11 @@ WORKLOADS = (
     Workload("paced-96", f"96 streams, a chunk every {PACE_MS} ms", 96, "stream", paced=True),
     Workload(
         TRANSLATED,
-        f"the same, asked for in Anthropic's protocol, 96 streams, a chunk every {PACE_MS} ms",
+        f"the same through the neutral model, 96 streams, a chunk every {PACE_MS} ms",
         96,
         "stream",
         paced=True,
-        path="/v1/messages",
+        model="t",
     ),
 )
 
@@ -119,8 +114,8 @@ end
 
 
 def _script(workload: Workload) -> str:
-    headers = "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in workload.headers.items())
-    return f'wrk.method = "POST"\nwrk.path = "{workload.path}"\nwrk.body = [==[{workload.body}]==]\n{headers}{_DONE}'
+    headers = 'wrk.headers["content-type"] = "application/json"\n'
+    return f'wrk.method = "POST"\nwrk.path = "{PATH}"\nwrk.body = [==[{workload.body}]==]\n{headers}{_DONE}'
 
 
 @contextlib.contextmanager
@@ -204,9 +199,8 @@ def _chunks(mock: int) -> int:
 def first_byte_ms(workload: Workload, port: int, limit: float = 20.0) -> float:
     """Milliseconds from sending one request to the first frame of its answer; reads the answer to its end."""
     body = workload.body.encode()
-    headers = "".join(f"{name}: {value}\r\n" for name, value in workload.headers.items())
     ends = f"connection: close\r\ncontent-length: {len(body)}\r\n\r\n"
-    head = f"POST {workload.path} HTTP/1.1\r\nhost: bench\r\n{headers}{ends}"
+    head = f"POST {PATH} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n{ends}"
     with socket.create_connection(("127.0.0.1", port), timeout=limit) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         began = time.monotonic()
@@ -224,20 +218,16 @@ def first_byte_ms(workload: Workload, port: int, limit: float = 20.0) -> float:
 
 def check(workload: Workload, port: int, mock: int) -> None:
     """One answer through the gateway against the upstream's own. Raises WrongAnswer."""
-    expected = _text(_ask("/v1/chat/completions", QUESTION_AS_JSON, {}, mock))
-    got = _ask(workload.path, workload.body, workload.headers, port)
+    expected = _text(_ask(QUESTION_AS_JSON, mock))
+    got = _ask(workload.body, port)
     if workload.shape == "json":
         if _text(got) != expected:
             raise WrongAnswer(f"another text: {got[:200]!r}")
         return
     frames = [line[5:].strip() for line in got.splitlines() if line.startswith("data:")]
     events = [json.loads(frame) for frame in frames if frame != "[DONE]"]
-    if workload.path.endswith("/completions"):
-        pieces = [event["choices"][0]["delta"].get("content") for event in events if event["choices"]]
-        ended = bool(frames) and frames[-1] == "[DONE]" and any(event.get("usage") for event in events)
-    else:
-        pieces = [event["delta"].get("text") for event in events if event["type"] == "content_block_delta"]
-        ended = bool(events) and events[-1]["type"] == "message_stop"
+    pieces = [event["choices"][0]["delta"].get("content") for event in events if event["choices"]]
+    ended = bool(frames) and frames[-1] == "[DONE]" and any(event.get("usage") for event in events)
     words = [piece for piece in pieces if piece]
     if "".join(words) != expected:
         raise WrongAnswer(f"another text: {''.join(words)[:120]!r}")
@@ -257,16 +247,16 @@ def _text(answer: str) -> str:
         raise WrongAnswer(f"no chat answer: {answer[:200]!r}") from None
 
 
-def _ask(path: str, body: str, headers: Mapping[str, str], port: int) -> str:
+def _ask(body: str, port: int) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
-        connection.request("POST", path, body, {"content-type": "application/json", **headers})
+        connection.request("POST", PATH, body, {"content-type": "application/json"})
         answer = connection.getresponse()
         text = answer.read().decode()
     except (OSError, http.client.HTTPException) as error:
-        raise WrongAnswer(f"{path}: {error}") from None
+        raise WrongAnswer(f"{PATH}: {error}") from None
     finally:
         connection.close()
     if answer.status != 200:
-        raise WrongAnswer(f"{path}: status {answer.status}: {text[:200]}")
+        raise WrongAnswer(f"{PATH}: status {answer.status}: {text[:200]}")
     return text

@@ -11,7 +11,7 @@ import pytest
 
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Response, Route
-from trunkcall.net.exchange import AsgiExchange
+from trunkcall.net.exchange import Exchange
 from trunkcall.net.listeners import Application, Listening, bind
 from trunkcall.net.relay import Relay, Reply
 
@@ -43,7 +43,7 @@ class Service:
     def failure(self, error: ServingError) -> Response:
         return Response(error.status, error.kind.encode())
 
-    async def _run(self, exchange: AsgiExchange, work: object) -> None:
+    async def _run(self, exchange: Exchange, work: object) -> None:
         await exchange.body()
         self.running += 1
         deadline = None if self.deadline is None else asyncio.get_running_loop().time() + self.deadline
@@ -55,13 +55,13 @@ class Service:
         finally:
             self.running -= 1
 
-    async def _silent(self, exchange: AsgiExchange) -> None:
+    async def _silent(self, exchange: Exchange) -> None:
         async def work(reply: Reply) -> None:
             await asyncio.sleep(30)
 
         await self._run(exchange, work)
 
-    async def _flood(self, exchange: AsgiExchange) -> None:
+    async def _flood(self, exchange: Exchange) -> None:
         async def work(reply: Reply) -> None:
             await reply.begin(200, [(b"content-type", b"text/plain")])
             while True:
@@ -70,14 +70,14 @@ class Service:
 
         await self._run(exchange, work)
 
-    async def _short(self, exchange: AsgiExchange) -> None:
+    async def _short(self, exchange: Exchange) -> None:
         async def work(reply: Reply) -> None:
             await reply.begin(200, [(b"content-type", b"text/plain"), (b"content-length", b"2")])
             await reply.finish(b"ok")
 
         await self._run(exchange, work)
 
-    async def _broken(self, exchange: AsgiExchange) -> None:
+    async def _broken(self, exchange: Exchange) -> None:
         async def work(reply: Reply) -> None:
             raise RuntimeError("a bug")
 

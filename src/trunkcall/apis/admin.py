@@ -12,8 +12,7 @@ import msgspec
 from trunkcall.control.dispatch import Dispatch
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import ModelView
-from trunkcall.core.ports import Response, Route
-from trunkcall.net.exchange import AsgiExchange
+from trunkcall.core.ports import Exchange, Response, Route
 
 
 class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,14 +59,14 @@ class Admin:
         told = {"message": error.message, "kind": error.kind, "param": error.param}
         return Response(error.status, msgspec.json.encode({"error": told}))
 
-    async def _list(self, exchange: AsgiExchange) -> None:
+    async def _list(self, exchange: Exchange) -> None:
         await exchange.respond(Response(200, msgspec.json.encode({"models": self._dispatch.views()})))
 
-    async def _show(self, exchange: AsgiExchange) -> None:
+    async def _show(self, exchange: Exchange) -> None:
         pool = self._dispatch.pool(exchange.parameters["name"])
         await exchange.respond(Response(200, msgspec.json.encode(pool.view())))
 
-    async def _add(self, exchange: AsgiExchange) -> None:
+    async def _add(self, exchange: Exchange) -> None:
         # A web page elsewhere cannot send this content type without asking first, so it cannot administer.
         if not (exchange.header(b"content-type") or b"").startswith(b"application/json"):
             raise ServingError("bad_request", "send content-type: application/json", param="content-type")
@@ -78,11 +77,11 @@ class Admin:
         view: ModelView = await self._catalogue.add(entry.name, entry.source)
         await exchange.respond(Response(201, msgspec.json.encode(view)))
 
-    async def _remove(self, exchange: AsgiExchange) -> None:
+    async def _remove(self, exchange: Exchange) -> None:
         await self._catalogue.remove(exchange.parameters["name"])
         await exchange.respond(Response(200, b"{}"))
 
-    async def _usage(self, exchange: AsgiExchange) -> None:
+    async def _usage(self, exchange: Exchange) -> None:
         query = parse_qs(exchange.query.decode("latin-1"))
         since = query.get("since", [None])[0]
         by = tuple(word for word in query.get("by", ["model"])[0].split(",") if word)

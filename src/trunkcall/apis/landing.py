@@ -12,8 +12,7 @@ from trunkcall import __version__
 from trunkcall.control.dispatch import Dispatch
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import ModelView
-from trunkcall.core.ports import Response, Route
-from trunkcall.net.exchange import AsgiExchange
+from trunkcall.core.ports import Exchange, Response, Route
 
 _HTML = (
     (b"content-type", b"text/html; charset=utf-8"),
@@ -73,7 +72,7 @@ class Landing:
         """The error as plain JSON."""
         return Response(error.status, msgspec.json.encode({"error": {"message": error.message}}))
 
-    async def _page(self, exchange: AsgiExchange) -> None:
+    async def _page(self, exchange: Exchange) -> None:
         views = self._dispatch.views()
         rows = "".join(_row(view) for view in views) or "<tr><td colspan=4>No model yet: trunkcall models add</td></tr>"
         host = (exchange.header(b"host") or b"127.0.0.1:8000").decode("latin-1")
@@ -81,10 +80,10 @@ class Landing:
         page = _PAGE.format(version=__version__, rows=rows, curl=html.escape(curl))
         await exchange.respond(Response(200, page.encode(), _HTML))
 
-    async def _health(self, exchange: AsgiExchange) -> None:
+    async def _health(self, exchange: Exchange) -> None:
         await exchange.respond(Response(200, b'{"status":"ok"}'))
 
-    async def _ready(self, exchange: AsgiExchange) -> None:
+    async def _ready(self, exchange: Exchange) -> None:
         if self._dispatch.draining:
             raise ServingError("draining", "the server is shutting down", retry_after=5)
         failed = [v.name for v in self._dispatch.views() if v.replicas and all(r.state == "failed" for r in v.replicas)]

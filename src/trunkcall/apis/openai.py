@@ -9,9 +9,8 @@ from typing import Final, Literal
 from trunkcall.control.generation import EmbedCall, GenerateCall, Serving
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Queue
-from trunkcall.core.ports import Emitter, Response, Route
+from trunkcall.core.ports import Emitter, Exchange, Response, Route
 from trunkcall.core.requests import Generate, Wire
-from trunkcall.net.exchange import AsgiExchange
 from trunkcall.protocols import openai as codec
 from trunkcall.protocols.frames import comment
 
@@ -46,7 +45,7 @@ class OpenAI:
         """The error in OpenAI's shape."""
         return codec.failure(error)
 
-    async def _generate(self, path: str, read: _Read, emit: _Emit, exchange: AsgiExchange) -> None:
+    async def _generate(self, path: str, read: _Read, emit: _Emit, exchange: Exchange) -> None:
         body = await exchange.body()
         head = codec.read_head(body)
         call = GenerateCall(
@@ -62,7 +61,7 @@ class OpenAI:
         )
         await self._serving.serve(exchange, call)
 
-    async def _embed(self, exchange: AsgiExchange) -> None:
+    async def _embed(self, exchange: Exchange) -> None:
         body = await exchange.body()
         head = codec.read_head(body)
         call = EmbedCall(
@@ -74,16 +73,16 @@ class OpenAI:
         )
         await self._serving.serve(exchange, call)
 
-    async def _models(self, exchange: AsgiExchange) -> None:
+    async def _models(self, exchange: Exchange) -> None:
         entries = [(view.name, view.created) for view in self._serving.dispatch.views()]
         await exchange.respond(Response(200, codec.models_list(entries)))
 
-    async def _model(self, exchange: AsgiExchange) -> None:
+    async def _model(self, exchange: Exchange) -> None:
         pool = self._serving.dispatch.pool(exchange.parameters["model"])
         await exchange.respond(Response(200, codec.model_entry(pool.settings.name, pool.created)))
 
 
-def is_strict(exchange: AsgiExchange) -> bool:
+def is_strict(exchange: Exchange) -> bool:
     """Whether the caller wants an error where a field cannot be honoured."""
     value = exchange.header(b"x-trunkcall-strict")
     return value is not None and value.lower() in _TRUE

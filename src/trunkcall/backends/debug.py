@@ -8,16 +8,22 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import msgspec
+
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Event, Finish, Start, Text, Usage
 from trunkcall.core.meter import Meter
-from trunkcall.core.models import Health, ModelSettings
+from trunkcall.core.models import Health, ModelSettings, read_options
 from trunkcall.core.requests import Generate, Message, MessagesPrompt, TextPart, TextPrompt
 from trunkcall.protocols.openai import requested_fields
 
 _HONOURED = frozenset(
     {"model", "messages", "prompt", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "user"}
 )
+
+
+class NoOptions(msgspec.Struct, frozen=True):
+    """A source without options of its own."""
 
 
 class Debug:
@@ -84,6 +90,7 @@ def _plain(message: Message) -> str:
 
 def connect(target: str, settings: ModelSettings, model: str) -> Debug:
     """`debug` answers at once; `debug:0.05` waits so many seconds before each word."""
+    read_options(settings, NoOptions)
     return Debug(model or settings.name, delay_of(target))
 
 

@@ -8,10 +8,10 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from trunkcall.backends.debug import delay_of
+from trunkcall.backends.debug import NoOptions, delay_of
 from trunkcall.core.events import Event, Finish, Start, Text, Usage
 from trunkcall.core.meter import Meter
-from trunkcall.core.models import Health, ModelSettings
+from trunkcall.core.models import Health, ModelSettings, read_options
 from trunkcall.core.requests import Generate
 from trunkcall.protocols.openai import requested_fields
 
@@ -59,4 +59,5 @@ class Dummy:
 
 def connect(target: str, settings: ModelSettings, model: str) -> Dummy:
     """`dummy` answers at once; `dummy:0.05` waits so many seconds before each word."""
+    read_options(settings, NoOptions)
     return Dummy(model or settings.name, delay_of(target))

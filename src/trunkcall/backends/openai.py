@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Event
 from trunkcall.core.meter import Meter
-from trunkcall.core.models import Health, ModelSettings
+from trunkcall.core.models import Health, ModelSettings, read_options
 from trunkcall.core.ports import Header
 from trunkcall.core.requests import Embed, Generate, MessagesPrompt, Vectors, Wire
 from trunkcall.net.client import Client, Exchanged, Incoming, Timeouts
@@ -23,17 +23,42 @@ from trunkcall.protocols import openai as codec
 from trunkcall.protocols.frames import SseReader
 
 _OPENAI_HOST: Final = "api.openai.com"
+_Seconds = Annotated[float, msgspec.Meta(ge=0)]
 _PROBE: Final = Timeouts(connect=2.0, first_byte=5.0, idle=5.0, whole=10.0)
+
+
+class OpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model's `options` for an upstream; times in seconds, 0 is no limit.
+
+    normalise: read each answer and write it anew, in OpenAI's exact shape, instead of passing
+    bytes; for upstreams that speak it loosely.
+    """
+
+    normalise: bool = False
+    connect_timeout: _Seconds = 5.0
+    first_byte_timeout: _Seconds = 600.0
+    idle_timeout: _Seconds = 120.0
+    whole_timeout: _Seconds = 0.0
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The four limits as the client takes them."""
+        return Timeouts(
+            self.connect_timeout or None,
+            self.first_byte_timeout or None,
+            self.idle_timeout or None,
+            self.whole_timeout or None,
+        )
 
 
 class OpenAI:
     """One upstream at `url` (with its `/v1`), which calls the model `model`."""
 
-    protocols: frozenset[str] = frozenset({"openai"})
-
-    def __init__(self, url: str, model: str, secret: str = "") -> None:
+    def __init__(self, url: str, model: str, secret: str = "", options: OpenAIOptions | None = None) -> None:
         parts = urlsplit(url)
-        self._client = Client(f"{parts.scheme}://{parts.netloc}", reuse_after_stream=True)
+        options = options or OpenAIOptions()
+        self.protocols: frozenset[str] = frozenset() if options.normalise else frozenset({"openai"})
+        self._client = Client(f"{parts.scheme}://{parts.netloc}", timeouts=options.timeouts, reuse_after_stream=True)
         self._prefix = (parts.path.rstrip("/") or "/v1").encode()
         self._model = model
         self._headers = b"Content-Type: application/json\r\nAccept: text/event-stream, application/json\r\n"
@@ -222,7 +247,8 @@ def connect(target: str, settings: ModelSettings, model: str) -> OpenAI:
         raise ServingError(
             "bad_request", f"{target!r} is not the URL of a server; write `openai:http://HOST:PORT/v1#MODEL`"
         )
-    return OpenAI(target, model or settings.name, _secret(settings.key, parts.hostname))
+    options = read_options(settings, OpenAIOptions)
+    return OpenAI(target, model or settings.name, _secret(settings.key, parts.hostname), options)
 
 
 def _secret(reference: str, host: str) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from trunkcall.core.errors import ServingError
-from trunkcall.core.ports import Api
-from trunkcall.net.exchange import AsgiExchange
+from trunkcall.core.ports import Api, Exchange
 
 _OPEN_APIS: Final = frozenset({"landing"})
 """Health checks and the landing page tell nothing that needs a key."""
@@ -24,7 +23,7 @@ class Access:
     def __init__(self, secrets: Mapping[str, str]) -> None:
         self._names = {hashlib.sha256(secret.encode()).digest(): name for name, secret in secrets.items()}
 
-    def check(self, exchange: AsgiExchange, api: Api) -> None:
+    def check(self, exchange: Exchange, api: Api) -> None:
         """Set exchange.principal to the key's name.
 
         Raises ServingError (unauthenticated).
@@ -43,7 +42,7 @@ class Access:
         exchange.principal = name
 
 
-def _secret(exchange: AsgiExchange) -> bytes:
+def _secret(exchange: Exchange) -> bytes:
     value = exchange.header(b"authorization")
     if value is not None and value[:7].lower() == b"bearer ":
         return value[7:].strip()

@@ -14,9 +14,19 @@ from trunkcall.control.dispatch import Dispatch, Lease, Wait
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Fault, Finish, Queue, Text, Thinking, ToolCall, Usage
 from trunkcall.core.meter import Counters, Meter
-from trunkcall.core.ports import Answer, Backend, Embeds, Emitter, Forwards, Generates, Header, Journal, Response
+from trunkcall.core.ports import (
+    Answer,
+    Backend,
+    Embeds,
+    Emitter,
+    Exchange,
+    Forwards,
+    Generates,
+    Header,
+    Journal,
+    Response,
+)
 from trunkcall.core.requests import Embed, Generate, Vectors, Wire
-from trunkcall.net.exchange import AsgiExchange
 from trunkcall.net.relay import Relay, Reply
 
 FIRST_COMMENT_SECONDS: Final = 1.0
@@ -69,7 +79,7 @@ class Serving:
         self._journal = journal
         self._counters = counters
 
-    async def serve(self, exchange: AsgiExchange, call: Call) -> None:
+    async def serve(self, exchange: Exchange, call: Call) -> None:
         """Answer a call; failures are told in the caller's protocol, before or after the first byte."""
         meter = Meter(
             exchange.id,
@@ -104,7 +114,7 @@ class Serving:
                 self._counters.close(meter)
             self._journal.close(meter)
 
-    async def _attempts(self, exchange: AsgiExchange, call: Call, meter: Meter, reply: Reply) -> None:
+    async def _attempts(self, exchange: Exchange, call: Call, meter: Meter, reply: Reply) -> None:
         avoid: str | None = None
         while True:
             meter.attempts += 1

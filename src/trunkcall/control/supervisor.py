@@ -162,7 +162,9 @@ class Supervisor:
                             limit.reschedule(None)
                             replica.address = address
                             connect = self._find_connect(spec.protocol)
-                            backend = connect(address, pool.settings, pool.settings.name)
+                            # The options are the engine's, and the key is not for our own child.
+                            about = msgspec.structs.replace(pool.settings, options={}, key="")
+                            backend = connect(address, about, pool.settings.name)
                             self._dispatch.ready(pool, replica, backend, spec.slots)
                             log.info("replica %s is ready at %s", replica.id, address)
                         case Exited():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
 from trunkcall.core.errors import ServingError
+from trunkcall.core.text import did_you_mean
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9_-]+")
 
@@ -63,6 +64,26 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     queue: int = 1024
     key: str = ""
     preload: bool = False
+
+
+_Options = TypeVar("_Options", bound=msgspec.Struct)
+
+
+def read_options(settings: ModelSettings, shape: type[_Options]) -> _Options:
+    """A model's `options` in the shape that its engine or backend takes.
+
+    Raises ServingError (bad_request) naming an unknown or wrong option.
+    """
+    for name in settings.options:
+        if name not in shape.__struct_fields__:
+            hint = did_you_mean(name, shape.__struct_fields__) if shape.__struct_fields__ else "This source has none."
+            raise ServingError("bad_request", f"model {settings.name!r}: unknown option {name!r}. {hint}", param=name)
+    try:
+        return msgspec.convert(settings.options, shape)
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at `$.")
+        name = path.rstrip("`")
+        raise ServingError("bad_request", f"model {settings.name!r}: option {name}: {reason}", param=name) from error
 
 
 class Machine(msgspec.Struct, frozen=True):

@@ -28,8 +28,14 @@ class Response(msgspec.Struct, frozen=True):
     headers: tuple[Header, ...] = ((b"content-type", b"application/json"),)
 
 
+class Watch(Protocol):
+    """A look-out for something; `close` ends it."""
+
+    def close(self) -> None: ...
+
+
 class Exchange(Protocol):
-    """One HTTP request and the way to answer it."""
+    """One HTTP request and the way to answer it; header names are lower-case on both ways."""
 
     method: str
     path: str
@@ -40,6 +46,12 @@ class Exchange(Protocol):
     client: str
     id: str
     """Unique per request; sent back as x-trunkcall-request-id."""
+    principal: str
+    """The name of the caller's key; empty without one."""
+    started: bool
+    """A head has been sent, so that no other answer can be given."""
+    extra_headers: list[Header]
+    """Added to whatever answer is given."""
 
     def header(self, name: bytes) -> bytes | None:
         """The value of the first header of this lower-case name."""
@@ -50,7 +62,23 @@ class Exchange(Protocol):
         ...
 
     async def respond(self, response: Response) -> None:
-        """Send a whole answer."""
+        """Send a whole answer; does nothing when one has begun."""
+        ...
+
+    async def begin(self, status: int, headers: Sequence[Header]) -> None:
+        """Decide on the head of an answer that comes in pieces."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece; waits while the client does not read; raises ServingError (cancelled) when it has left."""
+        ...
+
+    async def finish(self, data: bytes = b"") -> None:
+        """Send the last piece."""
+        ...
+
+    def when_gone(self, callback: Callable[[], None]) -> Watch:
+        """Call back once when the client leaves before the answer is complete."""
         ...
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Final
 import msgspec
 
 from trunkcall.core.errors import ServingError
-from trunkcall.core.models import LaunchSpec, Machine, ModelSettings
-from trunkcall.core.text import did_you_mean, nearest
+from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, read_options
+from trunkcall.core.text import nearest
 from trunkcall.engines.gguf import Head, read_head
 from trunkcall.protocols.llamacpp_host import CacheType, HostSettings, Pooling
 
@@ -82,24 +82,8 @@ class Pocket:
         return _plan(model, machine, gguf_path(), POCKET_SLOTS)
 
 
-def read_options(model: ModelSettings) -> LlamaCppOptions:
-    """Check a model's options; raises ServingError (bad_request) that names the option at fault."""
-    known = LlamaCppOptions.__struct_fields__
-    for name in model.options:
-        if name not in known:
-            raise ServingError(
-                "bad_request", f"model {model.name!r}: unknown option {name!r}. {did_you_mean(name, known)}", param=name
-            )
-    try:
-        return msgspec.convert(model.options, LlamaCppOptions)
-    except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$.")
-        name = path.rstrip("`")
-        raise ServingError("bad_request", f"model {model.name!r}: option {name}: {reason}", param=name) from error
-
-
 def _plan(model: ModelSettings, machine: Machine, path: Path, default_slots: int) -> LaunchSpec:
-    options = read_options(model)
+    options = read_options(model, LlamaCppOptions)
     files = _files(path)
     try:
         head = read_head(path)

@@ -1,37 +1,45 @@
-"""One HTTP exchange over ASGI: reading the request, answering it, and noticing that the client left."""
+"""One HTTP exchange: the request as it came, its answer's framing, and notice of a client that left."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import os
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, NoReturn
+from urllib.parse import unquote
 
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Header, Response
+from trunkcall.net.framing import Head
 
-Scope = dict[str, Any]
-Message = dict[str, Any]
-Receive = Callable[[], Coroutine[Any, Any, Message]]
-Send = Callable[[Message], Awaitable[None]]
+if TYPE_CHECKING:
+    from trunkcall.net.server import Peer
 
 _PROCESS: Final = os.urandom(6).hex()
 _COUNT: Final = itertools.count(1)
 
+_NONE: Final = 0
+_COUNTED: Final = 1
+_CHUNKED: Final = 2
+_UNTIL_CLOSE: Final = 3
 
-class AsgiExchange:
-    """Fits core.ports.Exchange; also what the relay writes to.
 
-    limit: most bytes of request body that are read.
-    """
+class Exchange:
+    """Fits core.ports.Exchange; also what the relay writes to. Header names are lower-case on both ways."""
 
     __slots__ = (
         "_body",
-        "_limit",
-        "_receive",
-        "_send",
+        "_first",
+        "_framing",
+        "_left",
+        "_minor",
+        "_peer",
+        "_unsent",
+        "_writes",
         "client",
+        "closes",
+        "complete",
         "extra_headers",
         "headers",
         "id",
@@ -43,130 +51,184 @@ class AsgiExchange:
         "started",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.query: bytes = scope["query_string"]
-        self.headers: list[Header] = scope["headers"]
+    def __init__(self, peer: Peer, head: Head, body: bytes | None) -> None:
+        """body: None when it has not come yet."""
+        self._peer = peer
+        self._body = body
+        self._first = head.first
+        self._minor = head.minor
+        self._unsent = b""
+        self._framing = _NONE
+        self._left = 0
+        self._writes = 0
+        self.method = head.method
+        path, _, self.query = head.target.partition(b"?")
+        self.path = unquote(path.decode()) if b"%" in path else path.decode()
+        self.headers = head.headers
         self.parameters: dict[str, str] = {}
-        peer = scope.get("client")
-        self.client: str = peer[0] if peer else ""
+        self.client = peer.address
         self.id = f"{_PROCESS}{next(_COUNT):08x}"
         self.principal = ""
         self.started = False
+        """A head has been decided on, so that no other answer can be given."""
+        self.complete = False
+        """The last byte of the answer has been handed to the transport."""
+        self.closes = False
+        """The connection is closed after this answer."""
         self.extra_headers: list[Header] = []
-        self._receive = receive
-        self._send = send
-        self._limit = limit
-        self._body: bytes | None = None
 
     def header(self, name: bytes) -> bytes | None:
         """The value of the first header of this lower-case name."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return self._first.get(name)
 
     async def body(self) -> bytes:
-        """The whole request body, read once.
+        """The whole request body.
 
-        Raises ServingError: too_large over the limit, cancelled when the client left.
+        Raises ServingError: too_large over the limit, bad_request when its chunks are malformed,
+        deadline when it stops coming, cancelled when the client left.
         """
-        if self._body is not None:
-            return self._body
-        message = await self._receive()
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            if message["type"] == "http.disconnect":
-                raise ServingError("cancelled", "the client left before its request was complete")
-            self._check(len(body))
-            self._body = body
-            return body
-        declared = self.header(b"content-length")
-        if declared is not None and declared.isdigit():
-            self._check(int(declared))
-        pieces = [body]
-        size = len(body)
-        while message.get("more_body"):
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ServingError("cancelled", "the client left before its request was complete")
-            piece: bytes = message.get("body", b"")
-            size += len(piece)
-            self._check(size)
-            pieces.append(piece)
-        self._body = b"".join(pieces)
+        if self._body is None:
+            self._body = await self._peer.receive()
         return self._body
 
-    def _check(self, size: int) -> None:
-        if size > self._limit:
-            raise ServingError(
-                "too_large",
-                f"the request body is over the limit of {self._limit} bytes; send less or raise the setting max_body",
-            )
-
     async def respond(self, response: Response) -> None:
-        """Send a whole answer; does nothing when one has begun."""
-        if self.started:
+        """Send a whole answer; does nothing when one has begun or the client has left."""
+        if self.started or self._peer.lost or self._peer.is_closing():
             return
-        await self.begin(response.status, [*response.headers, (b"content-length", b"%d" % len(response.body))])
-        await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else response.body})
+        body = response.body
+        head = self._open(response.status, response.headers, len(body))
+        self.complete = True
+        self._peer.write(head if self._framing == _NONE else head + body)
 
-    async def begin(self, status: int, headers: list[Header]) -> None:
-        """Send the head; x-trunkcall-request-id is added."""
-        self.started = True
-        headers.append((b"x-trunkcall-request-id", self.id.encode()))
-        if self.extra_headers:
-            headers.extend(self.extra_headers)
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+    async def begin(self, status: int, headers: Sequence[Header]) -> None:
+        """Decide on the head, which leaves with the first piece of the body.
+
+        A content-length among the headers is kept to; without one the body is chunked, or ends with the
+        connection in HTTP/1.0. Raises ServingError (bug) when begun twice, or when a header holds CR, LF or NUL.
+        """
+        if self.started:
+            raise ServingError("bug", "an answer was begun twice")
+        self._unsent = self._open(status, headers, None)
 
     async def write(self, data: bytes) -> None:
-        """Send a piece of the body; waits while the client does not read."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        """Send a piece of the body; waits while the client does not read.
+
+        Raises ServingError: cancelled when the client has left, bug over the content-length or after the end.
+        """
+        peer = self._peer
+        if peer.lost or peer.is_closing():
+            await self._left_alone()
+        if not data:
+            # An empty chunk would end the body.
+            return
+        peer.write(self._framed(data))
+        self._writes = writes = self._writes + 1
+        if peer.blocked:
+            await peer.drained()
+            if peer.lost:
+                await self._left_alone()
+        elif not writes & 63:
+            # A reader as fast as we are never blocks: others get their turn, and the news that it left comes in.
+            await asyncio.sleep(0)
 
     async def finish(self, data: bytes = b"") -> None:
-        """Send the last piece of the body."""
-        await self._send({"type": "http.response.body", "body": data})
+        """Send the last piece of the body; raises as `write` does, and bug under the content-length."""
+        peer = self._peer
+        if peer.lost or peer.is_closing():
+            await self._left_alone()
+        piece = self._framed(data) if data or not self.started or self.complete else self._unsent
+        if self._framing == _COUNTED and self._left:
+            raise ServingError("bug", f"an answer ended {self._left} bytes before its content-length")
+        if self._framing == _CHUNKED:
+            piece += b"0\r\n\r\n"
+        self._unsent = b""
+        self.complete = True
+        if piece:
+            peer.write(piece)
 
     def when_gone(self, callback: Callable[[], None]) -> Watch:
-        """Call back once when the client leaves; the body must have been read."""
-        return Watch(self._receive(), callback)
+        """Call back once when the client leaves before the answer is complete; at once when it has left.
+
+        One watch at a time.
+        """
+        peer = self._peer
+        if peer.lost:
+            callback()
+        else:
+            peer.on_gone = callback
+        return Watch(peer)
+
+    def _open(self, status: int, headers: Sequence[Header], size: int | None) -> bytes:
+        peer = self._peer
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        if self.extra_headers:
+            lines += [b"%b: %b\r\n" % header for header in self.extra_headers]
+        lines.append(b"x-trunkcall-request-id: %b\r\n" % self.id.encode())
+        bodiless = status in (204, 304)
+        if size is None:
+            for name, value in headers:
+                if name == b"content-length":
+                    size = int(value)
+        elif not bodiless:
+            lines.append(b"content-length: %d\r\n" % size)
+        closes = peer.ends
+        framing = _NONE
+        if bodiless or self.method == "HEAD":
+            pass
+        elif size is not None:
+            framing = _COUNTED
+            self._left = size
+        elif self._minor:
+            framing = _CHUNKED
+            lines.append(b"transfer-encoding: chunked\r\n")
+        else:
+            framing = _UNTIL_CLOSE
+            closes = True
+        if closes:
+            lines.append(b"connection: close\r\n")
+        elif not self._minor:
+            lines.append(b"connection: keep-alive\r\n")
+        text = b"".join(lines)
+        # One CR and one LF for each line: a value that brings its own would write the answer's next line.
+        if text.count(b"\n") != len(lines) or text.count(b"\r") != len(lines) or b"\0" in text:
+            raise ServingError("bug", "a header of the answer holds a line break or NUL", detail=repr(text))
+        self._framing = framing
+        self.closes = closes
+        self.started = True
+        return b"%b%b\r\n" % (peer.server.status_and_date(status), text)
+
+    def _framed(self, data: bytes) -> bytes:
+        """The piece as it goes out, after a head that has not."""
+        if not self.started or self.complete:
+            raise ServingError("bug", "an answer was written before its head or after its end")
+        framing = self._framing
+        if framing == _CHUNKED:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        elif framing == _COUNTED:
+            self._left -= len(data)
+            if self._left < 0:
+                raise ServingError("bug", "an answer is longer than its content-length")
+        elif framing == _NONE:
+            data = b""
+        if self._unsent:
+            data = self._unsent + data
+            self._unsent = b""
+        return data
+
+    async def _left_alone(self) -> NoReturn:
+        # The news, and the cancel that it causes, may still be on their way; what is written meanwhile is dropped.
+        await asyncio.sleep(0)
+        raise ServingError("cancelled", "the client left before its answer was complete")
 
 
 class Watch:
-    """Waits for ASGI's disconnect message without a task.
+    """A look-out for the client's leaving."""
 
-    The coroutine is stepped by hand from the done-callback of the future it waits for:
-    2 us per request where a task costs 20 us (measured; every request needs one).
-    """
+    __slots__ = ("_peer",)
 
-    __slots__ = ("_callback", "_coroutine")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Message], callback: Callable[[], None]) -> None:
-        self._coroutine: Coroutine[Any, Any, Message] | None = coroutine
-        self._callback = callback
-        self._step()
-
-    def _step(self, done: asyncio.Future[Any] | None = None) -> None:
-        coroutine = self._coroutine
-        if coroutine is None:
-            return
-        try:
-            waits_for = coroutine.send(None)
-        except StopIteration as end:
-            self._coroutine = None
-            if end.value["type"] == "http.disconnect":
-                self._callback()
-            return
-        if waits_for is None:
-            asyncio.get_running_loop().call_soon(self._step)
-        else:
-            # What a task does with a future that a coroutine awaits.
-            waits_for._asyncio_future_blocking = False
-            waits_for.add_done_callback(self._step)
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
 
     def close(self) -> None:
-        """Stop waiting."""
-        coroutine, self._coroutine = self._coroutine, None
-        if coroutine is not None:
-            coroutine.close()
+        """No longer call back."""
+        self._peer.on_gone = None

@@ -113,10 +113,7 @@ def _stays(headers: list[Header], first: dict[bytes, bytes], minor: int) -> bool
     if said is None:
         return minor == 1
     options = {
-        option.strip().lower()
-        for name, value in headers
-        if name == b"connection"
-        for option in value.split(b",")
+        option.strip().lower() for name, value in headers if name == b"connection" for option in value.split(b",")
     }
     return b"close" not in options and (minor == 1 or b"keep-alive" in options)
 

@@ -1,24 +1,23 @@
-"""Listening sockets, the table of routes behind each, and the ASGI server that feeds them."""
+"""Listening sockets, and the table of routes behind each."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
 import socket
-from collections.abc import Callable, Generator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
-import uvicorn
+import msgspec
 
 from trunkcall.core.errors import ServingError
-from trunkcall.core.ports import Api, Header, Response, Route
-from trunkcall.net.exchange import AsgiExchange, Receive, Scope, Send
 from trunkcall.core.log import log
+from trunkcall.core.ports import Api, Header, Response, Route
+from trunkcall.net.exchange import Exchange
+from trunkcall.net.server import BACKLOG, Limits, Server
 
-MAX_BODY: Final = 64 * 2**20
+MAX_BODY: Final = Limits().body
 
-Guard = Callable[[AsgiExchange, Api], None]
+Guard = Callable[[Exchange, Api], None]
 """Raises ServingError when the caller may not use this api; may set exchange.principal."""
 
 
@@ -74,7 +73,7 @@ class Cors:
     def __init__(self, origins: Sequence[str]) -> None:
         self._origins = frozenset(origin.encode() for origin in origins)
 
-    def headers(self, exchange: AsgiExchange) -> list[Header]:
+    def headers(self, exchange: Exchange) -> list[Header]:
         """What to add to an answer for this caller."""
         origin = exchange.header(b"origin")
         if origin is None or not self._origins:
@@ -89,7 +88,7 @@ class Cors:
             ]
         return []
 
-    def preflight(self, exchange: AsgiExchange, methods: Sequence[str]) -> Response:
+    def preflight(self, exchange: Exchange, methods: Sequence[str]) -> Response:
         """The answer to an OPTIONS question of a browser."""
         allowed = self.headers(exchange)
         if not allowed:
@@ -107,7 +106,7 @@ class Cors:
 
 
 class Application:
-    """The ASGI application of one listener: routes a request to its api and tells failures in its words."""
+    """What one listener serves: routes a request to its api and tells failures in its words."""
 
     def __init__(
         self,
@@ -119,14 +118,12 @@ class Application:
     ) -> None:
         self._table = RouteTable(apis)
         self._default = apis[0]
-        self._max_body = max_body
+        self.max_body = max_body
         self._cors = Cors(cors) if cors else None
         self._guard = guard
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        exchange = AsgiExchange(scope, receive, send, self._max_body)
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer one exchange; raises nothing but a cancellation."""
         found = self._table.find(exchange.method, exchange.path)
         api = self._default
         try:
@@ -145,9 +142,11 @@ class Application:
         except Exception:
             # The last line of defence: the client gets an error in its own words, the log gets the traceback.
             log.exception("request %s failed", exchange.id)
-            await exchange.respond(api.failure(ServingError("bug", f"internal error; see the log, request {exchange.id}")))
+            await exchange.respond(
+                api.failure(ServingError("bug", f"internal error; see the log, request {exchange.id}"))
+            )
 
-    def _unrouted(self, exchange: AsgiExchange) -> Response:
+    def _unrouted(self, exchange: Exchange) -> Response:
         methods = self._table.methods(exchange.path)
         if exchange.method == "OPTIONS" and self._cors is not None and methods:
             return self._cors.preflight(exchange, methods)
@@ -155,7 +154,9 @@ class Application:
             error = ServingError("bad_request", f"{exchange.path} answers {', '.join(methods)}, not {exchange.method}")
             answer = self._default.failure(error)
             return Response(405, answer.body, (*answer.headers, (b"allow", ", ".join(methods).encode())))
-        return self._default.failure(ServingError("no_route", f"nothing answers {exchange.method} {exchange.path} here"))
+        return self._default.failure(
+            ServingError("no_route", f"nothing answers {exchange.method} {exchange.path} here")
+        )
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -169,7 +170,7 @@ def bind(host: str, port: int) -> socket.socket:
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(info[4])
-            bound.listen(2048)
+            bound.listen(BACKLOG)
         except OSError:
             bound.close()
             raise
@@ -182,58 +183,27 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: ours end children too."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-
 class Listening:
-    """A running listener; `url` is where it answers."""
+    """A running listener; `url` is where it answers. limits: all but `body`, which the application sets."""
 
-    def __init__(self, application: Application, bound: socket.socket) -> None:
+    def __init__(self, application: Application, bound: socket.socket, limits: Limits | None = None) -> None:
         host, port = bound.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{port}"
         self._socket = bound
-        config = uvicorn.Config(
-            _typed(application),
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            loop="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=5,
-            backlog=2048,
+        self._server = Server(
+            application.handle, msgspec.structs.replace(limits or Limits(), body=application.max_body)
         )
-        self._server = _Server(config)
-        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Accept connections; returns when it does."""
-        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
-        while not self._server.started:
-            if self._task.done():
-                await self._task
-                raise ServingError("bug", "the listener ended while it started")
-            await asyncio.sleep(0.001)
+        await self._server.start(self._socket)
 
     def stop_accepting(self) -> None:
-        """Take no new connections; those that are open go on."""
-        self._server.should_exit = True
+        """Take no new connections and close idle ones; the others close after their answer."""
+        self._server.stop_accepting()
 
     async def aclose(self) -> None:
-        """Stop accepting and wait until all connections are closed."""
-        self.stop_accepting()
-        if self._task is not None:
-            await self._task
-
-
-def _typed(application: Application) -> Any:
-    return application
+        """Stop accepting, wait up to 5 s for running handlers, cancel the rest; returns when all is closed."""
+        await self._server.aclose()
+        self._socket.close()

@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from trunkcall.core.errors import ServingError
-from trunkcall.core.ports import Header
-from trunkcall.net.exchange import AsgiExchange
+from trunkcall.core.ports import Exchange, Header
 
 SWEEP_SECONDS: Final = 1.0
 
@@ -20,7 +19,7 @@ class Reply:
 
     __slots__ = ("_exchange", "_task", "answering", "busy", "cause", "deadline", "idle_sweeps", "left", "sends", "seen")
 
-    def __init__(self, exchange: AsgiExchange, task: asyncio.Task[object]) -> None:
+    def __init__(self, exchange: Exchange, task: asyncio.Task[object]) -> None:
         self._exchange = exchange
         self._task = task
         self.left = False
@@ -44,9 +43,6 @@ class Reply:
 
     async def write(self, data: bytes) -> None:
         """Send a piece; waits while the client does not read, and counts as stalled then."""
-        if self.left or self.sends & 63 == 63:
-            # What is written for a client that left is dropped without a wait: let the news and the cancel in.
-            await asyncio.sleep(0)
         self.busy = True
         await self._exchange.write(data)
         self.busy = False
@@ -87,7 +83,7 @@ class Relay:
         """How many answers are on their way."""
         return len(self._live)
 
-    async def run(self, exchange: AsgiExchange, work: Work, deadline: float | None = None) -> bool:
+    async def run(self, exchange: Exchange, work: Work, deadline: float | None = None) -> bool:
         """Do the work in the caller's task until it ends or the client leaves.
 
         deadline: `loop.time()` seconds. Gives False when the client left.

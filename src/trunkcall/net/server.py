@@ -79,6 +79,7 @@ class Peer(asyncio.Protocol):
         "_transport",
         "address",
         "blocked",
+        "is_closing",
         "lost",
         "on_gone",
         "server",
@@ -89,6 +90,7 @@ class Peer(asyncio.Protocol):
     _transport: asyncio.Transport
     _head: Head
     write: Callable[[bytes], None]
+    is_closing: Callable[[], bool]
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -121,9 +123,10 @@ class Peer(asyncio.Protocol):
     async def receive(self) -> bytes:
         """The current request's body; asks for it when the client waits to be asked.
 
-        Raises ServingError: too_large, bad_request, deadline (nothing came for `body_time`), cancelled (the client left).
+        Raises ServingError: too_large, bad_request, deadline (nothing came for `body_time`),
+        cancelled (the client left).
         """
-        if self._head.expects and self._state == BODY and self._reader is not None and not self._reader.size:
+        if self._head.expects and self._reader is not None and not self._reader.size and not self.lost:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while self._body is None:
             if self._failure is not None:
@@ -145,11 +148,13 @@ class Peer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.write = self._transport.write
-        peer = transport.get_extra_info("peername")
-        self.address = peer[0] if isinstance(peer, tuple) and peer else ""
+        self.is_closing = self._transport.is_closing
+        # (host, port, ...) of TCP; a Unix socket's client has no name.
+        peer = cast(tuple[str, ...], transport.get_extra_info("peername"))
+        self.address = peer[0] if peer else ""
         self.server.peers.add(self)
         if self.server.stopping:
-            self._close()
+            self.close()
 
     def data_received(self, data: bytes) -> None:
         state = self._state
@@ -289,20 +294,23 @@ class Peer(asyncio.Protocol):
             pass
         elif not exchange.complete:
             # The missing end tells the client that the answer is not whole.
-            self._close()
+            self.close()
         elif self._state != WORK:
             self._linger()
         elif exchange.closes or self.server.stopping:
-            self._close()
+            self.close()
         else:
             self._state = IDLE
             self._since = self.server.now
             if self._held:
                 held, self._held = self._held, bytearray()
                 self._read(held, 0)
-            if self._paused and self._state != LEAVING:
-                self._paused = False
-                self._transport.resume_reading()
+            self._resume()
+
+    def _resume(self) -> None:
+        if self._paused and (self._state != WORK or len(self._held) <= READ_AHEAD):
+            self._paused = False
+            self._transport.resume_reading()
 
     # Ways to end.
 
@@ -327,9 +335,11 @@ class Peer(asyncio.Protocol):
     def _linger(self) -> None:
         """Close our side; what the client still sends is thrown away, for closing on it would reset the answer."""
         self._leave()
-        self._transport.write_eof()
+        if not self.is_closing():
+            self._transport.write_eof()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the connection when what was written has gone out; nothing more is read."""
         self._leave()
         self._transport.close()
 
@@ -338,9 +348,7 @@ class Peer(asyncio.Protocol):
         self._since = self.server.now
         self._held = bytearray()
         self._reader = None
-        if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
+        self._resume()
 
     def _gone(self) -> None:
         if self.lost:
@@ -360,15 +368,12 @@ class Peer(asyncio.Protocol):
     def wind_up(self) -> None:
         """Close the connection unless a request is being received or answered."""
         if self.task is None and self._state == IDLE:
-            self._close()
-
-    def close(self) -> None:
-        """Close the connection when what was written has gone out; nothing more is read."""
-        if self._state != LEAVING or not self._transport.is_closing():
-            self._close()
+            self.close()
 
     def check(self, now: float) -> None:
         """End what has taken too long at loop time `now`."""
+        if self.lost:
+            return
         limits = self.server.limits
         # `_since` was read off a clock that stands still between sweeps.
         waited = now - self._since - limits.sweep
@@ -380,7 +385,7 @@ class Peer(asyncio.Protocol):
                         Refusal(408, f"the request's head was not complete within {limits.head_time:g} s", "timeout")
                     )
                 else:
-                    self._close()
+                    self.close()
         elif state == BODY:
             if waited >= limits.body_time:
                 message = f"nothing more of the request's body came for {limits.body_time:g} s"
@@ -390,7 +395,7 @@ class Peer(asyncio.Protocol):
                     self._fail(ServingError("deadline", message))
         elif state in (IDLE, LEAVING) and waited >= (limits.idle_time if state == IDLE else limits.linger_time):
             pending = self._transport.get_write_buffer_size()
-            if pending == 0 or pending == self._pending:
+            if pending in (0, self._pending):
                 self._transport.abort()
             else:
                 # An answer on its way out to a slow reader.
@@ -458,7 +463,7 @@ class Server:
             peer.wind_up()
 
     async def aclose(self, grace: float = 5.0) -> None:
-        """Stop accepting, give running handlers `grace` seconds, cancel the rest; returns when all connections are closed."""
+        """Stop accepting and give running handlers `grace` seconds, then cancel them; returns when all is closed."""
         self.stop_accepting()
         running = [peer.task for peer in self.peers if peer.task is not None]
         if running:

@@ -19,8 +19,7 @@ import msgspec
 import uvloop
 
 from trunkcall.core.errors import ServingError
-from trunkcall.core.ports import Header, Response, Route
-from trunkcall.net.exchange import AsgiExchange
+from trunkcall.core.ports import Exchange, Header, Response, Route
 from trunkcall.net.link import ChildLink
 from trunkcall.net.listeners import Application, Listening, bind
 from trunkcall.net.relay import Relay, Reply
@@ -87,19 +86,19 @@ class HostApi:
         """The error in OpenAI's shape."""
         return failure(error)
 
-    async def _chat(self, exchange: AsgiExchange) -> None:
+    async def _chat(self, exchange: Exchange) -> None:
         await self._generate(exchange, read_chat(await exchange.body(), self._able), self._native.chat)
 
-    async def _completion(self, exchange: AsgiExchange) -> None:
+    async def _completion(self, exchange: Exchange) -> None:
         await self._generate(exchange, read_completion(await exchange.body()), self._native.complete)
 
-    async def _generate(self, exchange: AsgiExchange, asked: Asked, method: Callable[..., object]) -> None:
+    async def _generate(self, exchange: Exchange, asked: Asked, method: Callable[..., object]) -> None:
         self._refuse_when_draining()
         _note_dropped(exchange, asked.dropped)
         answer = _stream if asked.stream else _whole
         await self._relay.run(exchange, partial(answer, self._native, asked, method))
 
-    async def _embed(self, exchange: AsgiExchange) -> None:
+    async def _embed(self, exchange: Exchange) -> None:
         self._refuse_when_draining()
         if not self._embeddings:
             raise ServingError(
@@ -115,18 +114,18 @@ class HostApi:
             raise engine_error(msgspec.json.decode(answer, type=_EngineFailure).error, param="input")
         await exchange.respond(Response(200, answer))
 
-    async def _engine(self, exchange: AsgiExchange) -> None:
+    async def _engine(self, exchange: Exchange) -> None:
         body = await exchange.body()
         answer = await self._native.ask(exchange.method, exchange.path, body or None)
         if answer.status >= 400:
             raise engine_error(msgspec.json.decode(answer.body, type=_EngineFailure).error)
         await exchange.respond(answer)
 
-    async def _health(self, exchange: AsgiExchange) -> None:
+    async def _health(self, exchange: Exchange) -> None:
         self._refuse_when_draining()
         await exchange.respond(Response(200, b'{"status":"ok"}'))
 
-    async def _respond(self, response: Response, exchange: AsgiExchange) -> None:
+    async def _respond(self, response: Response, exchange: Exchange) -> None:
         await exchange.respond(response)
 
     def _refuse_when_draining(self) -> None:
@@ -134,7 +133,7 @@ class HostApi:
             raise ServingError("draining", "this replica is ending; ask another", retry_after=1.0)
 
 
-def _note_dropped(exchange: AsgiExchange, dropped: tuple[str, ...]) -> None:
+def _note_dropped(exchange: Exchange, dropped: tuple[str, ...]) -> None:
     if not dropped:
         return
     names = ", ".join(dropped)
