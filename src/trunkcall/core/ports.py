@@ -53,6 +53,11 @@ class Exchange(Protocol):
     extra_headers: list[Header]
     """Added to whatever answer is given."""
 
+    @property
+    def unread(self) -> int:
+        """Bytes of the answer that the client is too slow to take; 0 while it keeps up."""
+        ...
+
     def header(self, name: bytes) -> bytes | None:
         """The value of the first header of this lower-case name."""
         ...

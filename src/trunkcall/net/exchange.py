@@ -77,6 +77,11 @@ class Exchange:
         """The connection is closed after this answer."""
         self.extra_headers: list[Header] = []
 
+    @property
+    def unread(self) -> int:
+        """Bytes of the answer that the client is too slow to take; 0 while it keeps up."""
+        return self._peer.unread
+
     def header(self, name: bytes) -> bytes | None:
         """The value of the first header of this lower-case name."""
         return self._first.get(name)

@@ -2,9 +2,9 @@
 
 RFC 9112, with everything refused that two readers could take differently: bare CR or LF, folded
 lines, space before a colon, a length given twice or beside a coding, other codings than chunked.
-llhttp (httptools) was measured 0.6 us faster per request, but takes RTSP and HTTP/0.9 for HTTP/1.1,
-drops the body of a request that asks for an upgrade (Java's client asks each time), and reads on
-into the next request before this one is answered.
+llhttp (httptools) was measured 0.6 us (3 headers) to 2.5 us (18) faster per request, but takes RTSP
+and HTTP/0.9 for HTTP/1.1, drops the body of a request that asks for an upgrade, and reads on into
+the next request before this one is answered.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class Application:
         except ServingError as error:
             if error.kind != "cancelled":
                 await exchange.respond(api.failure(error))
-        except Exception:
+        except Exception:  # noqa: BLE001
             # The last line of defence: the client gets an error in its own words, the log gets the traceback.
             log.exception("request %s failed", exchange.id)
             await exchange.respond(

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from trunkcall.core.errors import ServingError
-from trunkcall.core.ports import Exchange, Header
+from trunkcall.core.ports import Exchange
 
 SWEEP_SECONDS: Final = 1.0
 
@@ -15,44 +15,44 @@ Work = Callable[["Reply"], Awaitable[None]]
 
 
 class Reply:
-    """One answer on its way to a client; `left` is set when the client has gone."""
+    """One answer on its way to a client; `left` is set when the client has gone.
 
-    __slots__ = ("_exchange", "_task", "answering", "busy", "cause", "deadline", "idle_sweeps", "left", "sends", "seen")
+    begin, write and finish are the exchange's own: a layer between would cost at each chunk.
+    """
+
+    __slots__ = (
+        "_task",
+        "answering",
+        "begin",
+        "cause",
+        "deadline",
+        "exchange",
+        "finish",
+        "left",
+        "stalled_sweeps",
+        "unread",
+        "write",
+    )
 
     def __init__(self, exchange: Exchange, task: asyncio.Task[object]) -> None:
-        self._exchange = exchange
+        self.exchange = exchange
+        self.begin = exchange.begin
+        self.write = exchange.write
+        self.finish = exchange.finish
         self._task = task
         self.left = False
         self.answering = False
         """Whether something of the answer itself has been sent; a head with queue comments is not."""
         self.cause: ServingError | None = None
         self.deadline: float | None = None
-        self.busy = False
-        self.sends = 0
-        self.seen = -1
-        self.idle_sweeps = 0
+        self.unread = 0
+        """Bytes that the client had not taken at the last sweep."""
+        self.stalled_sweeps = 0
 
     @property
     def started(self) -> bool:
         """Whether the head has been sent, so that an error can only be told in the stream."""
-        return self._exchange.started
-
-    async def begin(self, status: int, headers: list[Header]) -> None:
-        """Send the head."""
-        await self._exchange.begin(status, headers)
-
-    async def write(self, data: bytes) -> None:
-        """Send a piece; waits while the client does not read, and counts as stalled then."""
-        self.busy = True
-        await self._exchange.write(data)
-        self.busy = False
-        self.sends += 1
-
-    async def finish(self, data: bytes = b"") -> None:
-        """Send the last piece."""
-        self.busy = True
-        await self._exchange.finish(data)
-        self.busy = False
+        return self.exchange.started
 
     def leave(self) -> None:
         """The client has gone: stop the work."""
@@ -131,11 +131,10 @@ class Relay:
         for reply in tuple(self._live):
             if reply.deadline is not None and now > reply.deadline:
                 reply.cut(ServingError("deadline", "the deadline passed before the answer was complete"))
-            elif reply.busy and reply.sends == reply.seen:
-                reply.idle_sweeps += 1
-                if reply.idle_sweeps >= self._stall_sweeps:
-                    reply.cut(ServingError("cancelled", f"the client did not read for {self._stall_timeout:g} seconds"))
-            else:
-                reply.idle_sweeps = 0
-                reply.seen = reply.sends
+                continue
+            unread = reply.exchange.unread
+            reply.stalled_sweeps = reply.stalled_sweeps + 1 if unread and unread == reply.unread else 0
+            reply.unread = unread
+            if reply.stalled_sweeps >= self._stall_sweeps:
+                reply.cut(ServingError("cancelled", f"the client did not read for {self._stall_timeout:g} seconds"))
         self._timer = loop.call_later(SWEEP_SECONDS, self._sweep) if self._live else None

@@ -120,6 +120,11 @@ class Peer(asyncio.Protocol):
         """Whether the connection is closed after the current answer."""
         return not self._head.keep_alive or self._state != WORK or self.server.stopping
 
+    @property
+    def unread(self) -> int:
+        """Bytes that wait to be sent, while they are over the transport's high-water mark."""
+        return self._transport.get_write_buffer_size() if self.blocked else 0
+
     async def receive(self) -> bytes:
         """The current request's body; asks for it when the client waits to be asked.
 
