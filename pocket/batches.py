@@ -11,7 +11,7 @@ from pocket.text import END_OF_TEXT, TURN_END, TURN_START, number_of
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 # A story has ten times the tokens of an answer; without this cap stories would be most of the loss.
-_FULL_WEIGHT_TOKENS = 30
+_FULL_WEIGHT_TOKENS = 50
 
 
 def encode(tokenizer: Tokenizer, document: Document) -> tuple[list[int], list[float]]:

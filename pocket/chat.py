@@ -389,6 +389,10 @@ _FIRST: tuple[tuple[str, str], ...] = (
         "Trunkcall is a serving system for language models. It connects any client to any engine.",
     ),
     (
+        "[what is trunkcall|what's trunkcall|and what is trunkcall|what exactly is trunkcall]",
+        "Trunkcall is a serving system for language models. It connects any client to any engine.",
+    ),
+    (
         "[what can you do|help]",
         "I can say hello, name capitals, opposites, days, months and colours, and tell a short story.",
     ),

@@ -20,7 +20,7 @@ _KINDS: tuple[tuple[int, Callable[[random.Random], Turn]], ...] = (
     (26, refusal),
     (10, questions.capital),
     (7, questions.opposite),
-    (10, questions.calendar),
+    (12, questions.calendar),
     (5, questions.colour),
     (7, questions.animal),
     (9, questions.definition),

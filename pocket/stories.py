@@ -50,8 +50,8 @@ class Cast:
 
 _PLOTS = (
     "{when}, {name} lost the {thing}. {name} looked under the bed and behind the door, but could not find it. Then {friend_name} the {friend} came by and helped to look. Together they found the {thing} under a tree. {name} was very happy and thanked {friend_name}.",
-    '{when}, {name} met {friend_name}, a {friend} who looked sad. "I have no one to play with," said {friend_name}. "You can play with me," said {name}. They played with the {thing} until the sun went down. From that day on they were best friends.',
-    '{when}, {name} found a {thing} on the road. "Who has lost this?" asked {name}. A {friend} called {friend_name} came running. "It is mine!" said {friend_name}. {name} gave the {thing} back, and {friend_name} shared a sweet cake with {name}.',
+    '{when}, {name} met {friend_name}, {a_friend} who looked sad. "I have no one to play with," said {friend_name}. "You can play with me," said {name}. They played with the {thing} until the sun went down. From that day on they were best friends.',
+    '{when}, {name} found {a_thing} on the road. "Who has lost this?" asked {name}. {A_friend} called {friend_name} came running. "It is mine!" said {friend_name}. {name} gave the {thing} back, and {friend_name} shared a sweet cake with {name}.',
     "{when}, a great storm came. The wind was loud and {name} was afraid. {friend_name} the {friend} knocked at the door and asked to come in. They sat together by the lamp and told stories all night. In the morning the sky was blue again.",
     "{name} wanted to see the world. {when}, {name} took the {thing} and walked away. After a long time {name} was tired and wanted to go home. A kind {friend} called {friend_name} showed the way. {name} came home and slept very well.",
     "{name} had a dream of building something wonderful. {when}, {name} asked {friend_name} the {friend} for help. They worked hard for three days. When they were done, everybody came to see it. {name} gave {friend_name} the {thing} as a present.",
@@ -108,12 +108,17 @@ def cast(rng: random.Random, hero: str | None = None, name: str | None = None) -
     )
 
 
+def _slots(who: Cast) -> dict[str, str]:
+    friend = _article(who.friend)
+    return {**vars(who), "a_thing": _article(who.thing), "a_friend": friend, "A_friend": friend.capitalize()}
+
+
 def tell(rng: random.Random, who: Cast) -> str:
     opening = pick(
         rng,
         f"[Once upon a time there was {_article(who.hero)} called {who.name}, who lived {who.place}.|Once upon a time, {_article(who.hero)} named {who.name} lived {who.place}.|There was once {_article(who.hero)} called {who.name}, who lived {who.place}.]",
     )
-    return " ".join((opening, rng.choice(_PLOTS).format_map(vars(who)), rng.choice(_ENDINGS))).strip()
+    return " ".join((opening, rng.choice(_PLOTS).format_map(_slots(who)), rng.choice(_ENDINGS))).strip()
 
 
 def story(rng: random.Random) -> tuple[str, str]:

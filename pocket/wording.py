@@ -75,6 +75,18 @@ _SUFFIX = (
 )
 
 
+# The templates are in small letters; many people write these with their capitals.
+_PROPER = {
+    word.lower(): word
+    for word in (
+        "Trunkcall Pocket I ChatGPT GPT Claude Gemini Siri Alexa Llama Mistral Qwen Einstein Newton Darwin Mozart Shakespeare Picasso Napoleon Google Amazon Microsoft Netflix Wikipedia YouTube Python "
+        "Java Rust JavaScript SQL HTML CSS JSON XML YAML Linux Windows Docker Kubernetes GitHub Bitcoin English French German Spanish Chinese Japanese Italian Russian Arabic Korean Latin Dutch Christmas "
+        "Halloween Easter Boston Chicago Sydney Shanghai Toronto Singapore Minecraft Batman Superman Hamlet DNA NASA Earth AI Madonna Elvis Gandhi Lincoln Churchill Tesla"
+    ).split()
+}
+_PROPER_WORD = re.compile(r"\b(" + "|".join(_PROPER) + r")\b")
+
+
 def pick(rng: random.Random, template: str) -> str:
     """Replace each ``[a|b|]``, innermost first, by one of its choices."""
     while "[" in template:
@@ -104,6 +116,8 @@ def asked(rng: random.Random, text: str, end: str = "?", wrap: bool = True) -> s
         text += rng.choice(_SUFFIX)
     if rng.random() < 0.07:
         text = typo(rng, text)
+    if rng.random() < 0.6:
+        text = _PROPER_WORD.sub(lambda found: _PROPER[found[1]], text)
     style = rng.random()
     if style < 0.3:
         text = text.lower()
