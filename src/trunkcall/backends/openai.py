@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -110,7 +110,7 @@ class OpenAI:
         meter.dropped = dropped
         path = b"/chat/completions" if chat else b"/completions"
         async with self._answer(path, body) as answer:
-            meter.dropped += _dropped(answer.headers)
+            meter.dropped += next((_names(v) for name, v in answer.headers if name == b"x-trunkcall-dropped"), ())
             events = _events(answer, codec.ChatStreamReader() if chat else codec.CompletionStreamReader(streamed))
             try:
                 yield events
@@ -126,8 +126,7 @@ class OpenAI:
     @asynccontextmanager
     async def _answer(self, path: bytes, body: bytes) -> AsyncGenerator[Incoming]:
         sent = self._client.request(b"POST", self._prefix + path, self._headers, body)
-        with _retriable(sent):
-            answer = await sent.__aenter__()
+        answer = await _entered(sent)
         try:
             if answer.status >= 400:
                 raise codec.read_error(answer.status, await answer.read())
@@ -139,7 +138,7 @@ class OpenAI:
 class Forwarding:
     """One forwarded request; entering gives the answer, edited and measured as it passes."""
 
-    __slots__ = ("_hold_usage", "_incoming", "_meter", "_rename", "_sent", "_tap", "headers", "status")
+    __slots__ = ("_hold_usage", "_incoming", "_meter", "_rename", "_sent", "_tap", "headers", "status", "streamed")
 
     def __init__(self, sent: Exchanged, meter: Meter, hold_usage: bool, rename: tuple[str, str] | None) -> None:
         self._sent = sent
@@ -150,18 +149,20 @@ class Forwarding:
         self._tap: codec.ChatTap | None = None
         self.status = 0
         self.headers: list[Header] = []
+        self.streamed = False
 
     async def __aenter__(self) -> Forwarding:
-        with _retriable(self._sent):
-            incoming = await self._sent.__aenter__()
-        self._incoming = incoming
+        incoming = self._incoming = await _entered(self._sent)
         self.status = incoming.status
         self.headers = incoming.headers
-        dropped = _dropped(incoming.headers)
-        if dropped:
-            self._meter.dropped = dropped
-        if _is_stream(incoming.headers):
-            self._tap = codec.ChatTap(self._meter, streamed=True, hold_usage=self._hold_usage, rename=self._rename)
+        for name, value in incoming.headers:
+            if name == b"content-type":
+                if value.startswith(b"text/event-stream"):
+                    self.streamed = True
+                    meter, hold_usage, rename = self._meter, self._hold_usage, self._rename
+                    self._tap = codec.ChatTap(meter, streamed=True, hold_usage=hold_usage, rename=rename)
+            elif name == b"x-trunkcall-dropped":
+                self._meter.dropped = _names(value)
         return self
 
     async def __aexit__(
@@ -215,26 +216,18 @@ async def _events(
         yield event
 
 
-@contextmanager
-def _retriable(sent: Exchanged) -> Generator[None]:
-    """Call a failure `unreachable` when the upstream cannot have begun: nobody saw a byte of its answer."""
+async def _entered(sent: Exchanged) -> Incoming:
+    """The answer's head; `unreachable` when it failed before a byte was seen, so that the work cannot have begun."""
     try:
-        yield
+        return await sent.__aenter__()
     except ServingError as error:
         if error.kind == "upstream_error" and sent.zero_bytes:
             raise ServingError("unreachable", error.message, detail=error.detail) from error
         raise
 
 
-def _is_stream(headers: list[Header]) -> bool:
-    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
-
-
-def _dropped(headers: list[Header]) -> tuple[str, ...]:
-    for name, value in headers:
-        if name == b"x-trunkcall-dropped":
-            return tuple(word.strip() for word in value.decode("latin-1").split(","))
-    return ()
+def _names(value: bytes) -> tuple[str, ...]:
+    return tuple(word.strip() for word in value.decode("latin-1").split(","))
 
 
 def connect(target: str, settings: ModelSettings, model: str) -> OpenAI:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal
 
-from trunkcall.control.policy import Load, least_loaded, retry_after
+from trunkcall.control.policy import Load, free, least_loaded, retry_after
 from trunkcall.control.queue import FairQueue, Waiter
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import ModelSettings, ModelView, ReplicaView, Source, State
@@ -193,13 +193,13 @@ class Dispatch:
         replica = lease.replica
         replica.in_flight -= 1
         if outcome == "unreachable" and lease.generation == replica.generation:
-            loop = asyncio.get_running_loop()
             if replica.managed and replica.state == "ready":
                 # Its exit will be noticed within milliseconds; until then nobody else should run into it.
                 replica.state = "starting"
+                loop = asyncio.get_running_loop()
                 loop.call_later(SUSPECT_SECONDS, self._trust_again, lease.pool, replica, replica.generation)
             else:
-                replica.suspect_until = loop.time() + SUSPECT_SECONDS
+                replica.suspect_until = time.monotonic() + SUSPECT_SECONDS
         if len(lease.pool.queue):
             self._pump(lease.pool)
 
@@ -251,8 +251,10 @@ class Dispatch:
             self._pump(pool)
 
     def _choose(self, pool: Pool, avoid: str | None) -> Replica | None:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         replicas = pool.replicas
+        if len(replicas) == 1:
+            return replicas[0] if free(replicas[0].load(now)) else None
         shunned = next((i for i, r in enumerate(replicas) if r.id == avoid), None) if avoid else None
         index = least_loaded([replica.load(now) for replica in replicas], shunned)
         return None if index is None else replicas[index]

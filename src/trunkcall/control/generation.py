@@ -186,31 +186,36 @@ async def _pass_on(answer: Answer, meter: Meter, reply: Reply) -> None:
     """The forwarding lane: the upstream's bytes, its status, and few of its headers."""
     meter.status = status = answer.status
     head = [header for header in answer.headers if header[0] in _PASSED_HEADERS]
-    content_type = next((value for name, value in head if name == b"content-type"), b"")
     if status >= 400:
         meter.error = meter.error or "upstream_error"
         if not any(name == b"x-trunkcall-failed-by" for name, _ in head):
             head.append((b"x-trunkcall-failed-by", b"upstream"))
-    if not content_type.startswith(b"text/event-stream"):
-        body = b"".join([piece async for piece in answer])
-        reply.answering = True
-        if reply.started:
-            # The stream began with queue comments, so an error that came as JSON is told as a frame.
-            await reply.finish(b"data: " + body.strip() + b"\n\n" if status >= 400 else body)
-            return
-        head.append((b"content-length", b"%d" % len(body)))
-        await reply.begin(status, head)
-        await reply.finish(body)
-        return
+    await (_pass_stream if answer.streamed else _pass_whole)(answer, head, reply)
+
+
+async def _pass_stream(answer: Answer, head: list[Header], reply: Reply) -> None:
+    write = reply.write
     async for piece in answer:
         if not reply.answering:
             reply.answering = True
             if not reply.started:
-                await reply.begin(status, head)
-        await reply.write(piece)
+                await reply.begin(answer.status, head)
+        await write(piece)
     if not reply.started:
-        await reply.begin(status, head)
+        await reply.begin(answer.status, head)
     await reply.finish()
+
+
+async def _pass_whole(answer: Answer, head: list[Header], reply: Reply) -> None:
+    body = b"".join([piece async for piece in answer])
+    reply.answering = True
+    if reply.started:
+        # The stream began with queue comments, so an error that came as JSON is told as a frame.
+        await reply.finish(b"data: " + body.strip() + b"\n\n" if answer.status >= 400 else body)
+        return
+    head.append((b"content-length", b"%d" % len(body)))
+    await reply.begin(answer.status, head)
+    await reply.finish(body)
 
 
 async def _translate(backend: Generates, call: GenerateCall, meter: Meter, reply: Reply) -> None:

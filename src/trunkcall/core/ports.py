@@ -82,6 +82,10 @@ class Exchange(Protocol):
         """Send the last piece."""
         ...
 
+    def cancel(self) -> None:
+        """Cancel the task that handles this exchange."""
+        ...
+
     def when_gone(self, callback: Callable[[], None]) -> Watch:
         """Call back once when the client leaves before the answer is complete."""
         ...
@@ -92,6 +96,8 @@ class Answer(Protocol):
 
     status: int
     headers: list[Header]
+    streamed: bool
+    """The body comes over time, as server-sent events do; else it is one whole."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 

@@ -151,6 +151,11 @@ class Exchange:
         if piece:
             peer.write(piece)
 
+    def cancel(self) -> None:
+        """Cancel the task that handles this exchange."""
+        if self._peer.task is not None:
+            self._peer.task.cancel()
+
     def when_gone(self, callback: Callable[[], None]) -> Watch:
         """Call back once when the client leaves before the answer is complete; at once when it has left.
 

@@ -21,7 +21,6 @@ class Reply:
     """
 
     __slots__ = (
-        "_task",
         "answering",
         "begin",
         "cause",
@@ -34,12 +33,11 @@ class Reply:
         "write",
     )
 
-    def __init__(self, exchange: Exchange, task: asyncio.Task[object]) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.begin = exchange.begin
         self.write = exchange.write
         self.finish = exchange.finish
-        self._task = task
         self.left = False
         self.answering = False
         """Whether something of the answer itself has been sent; a head with queue comments is not."""
@@ -57,13 +55,13 @@ class Reply:
     def leave(self) -> None:
         """The client has gone: stop the work."""
         self.left = True
-        self._task.cancel()
+        self.exchange.cancel()
 
     def cut(self, cause: ServingError) -> None:
         """Stop the work for a reason of ours."""
         if self.cause is None and not self.left:
             self.cause = cause
-            self._task.cancel()
+            self.exchange.cancel()
 
 
 class Relay:
@@ -89,9 +87,7 @@ class Relay:
         deadline: `loop.time()` seconds. Gives False when the client left.
         Raises what the work raises; ServingError (deadline, draining) when cut.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        reply = Reply(exchange, task)
+        reply = Reply(exchange)
         reply.deadline = deadline
         self._live.add(reply)
         if self._timer is None:
@@ -100,13 +96,13 @@ class Relay:
         try:
             await work(reply)
         except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not (reply.left or reply.cause):
+                raise
+            task.uncancel()
             if reply.cause is not None:
-                task.uncancel()
                 raise reply.cause from None
-            if reply.left:
-                task.uncancel()
-                return False
-            raise
+            return False
         finally:
             self._live.discard(reply)
             watch.close()

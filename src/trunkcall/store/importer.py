@@ -455,6 +455,8 @@ def _main(directory: Path) -> None:
     """The child: a pass per EVERY seconds and a line about each (empty, or the trouble), until stdin ends."""
     # A service manager that ends all processes at once must not cost the last pass.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Answers come first: the journal holds the rows as long as it takes.
+    os.nice(5)
     url = sys.stdin.readline().strip()
     logging.basicConfig(format="%(name)s: %(message)s")
     database: _Database | None = None
