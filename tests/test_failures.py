@@ -148,19 +148,26 @@ def test_client_that_leaves_during_prefill_frees_the_slot_at_the_next_batch(serv
     )
     server = serve("--config", str(settings))
     server.chat("pocket", "hi")
-    words = " ".join(f"zq{number}" for number in range(160))
-    body = {"model": "pocket", "max_tokens": 1, "messages": [{"role": "user", "content": words}]}
+    alone = min(_seconds(server) for _ in range(3))
+
+    def long_prompt(number: int) -> dict[str, Any]:
+        """Differs from its first word on, so that nothing of it is cached."""
+        words = " ".join(f"{number}q{word}" for word in range(150))
+        return {"model": "pocket", "max_tokens": 1, "messages": [{"role": "user", "content": words}]}
+
     began = time.monotonic()
-    status, _, answer = server.post("/v1/chat/completions", body)
+    status, _, answer = server.post("/v1/chat/completions", long_prompt(0))
     whole = time.monotonic() - began
     assert status == 200
     assert answer["usage"]["prompt_tokens"] > 500
-    body["messages"] = [{"role": "user", "content": words.replace("zq", "xv")}]
-    connection = send(server, body)
-    eventually(lambda: replica(server)["in_flight"] == 1)
-    connection.close()
-    # The wait for the slot is at most one batch of the prompt, not the rest of it.
-    assert _seconds(server) < whole + 0.05
+    waits: list[float] = []
+    for number in range(1, 6):
+        connection = send(server, long_prompt(number))
+        eventually(lambda: replica(server)["in_flight"] == 1, pause=0.001)
+        connection.close()
+        waits.append(_seconds(server))
+    # The one slot is free after a batch of 32 tokens, a small part of the whole prompt.
+    assert min(waits) < alone + whole / 2, (waits, alone, whole)
 
 
 def test_full_queue_is_refused_with_a_time_to_come_back(serve: Serve, tmp_path: Path) -> None:
