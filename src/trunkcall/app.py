@@ -17,20 +17,18 @@ import msgspec
 import uvloop
 
 from trunkcall import __version__, config, plugins
-from trunkcall.apis.admin import Admin, Catalogue
-from trunkcall.apis.landing import Landing, curl_line
-from trunkcall.apis.metrics import Metrics
-from trunkcall.apis.openai import OpenAI
-from trunkcall.config import Listener, Settings
+from trunkcall.apis.landing import curl_line
+from trunkcall.config import Settings
 from trunkcall.control.access import Access
 from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.generation import Serving
+from trunkcall.control.services import BuildApi, Catalogue, Services
 from trunkcall.control.supervisor import Supervisor
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
 from trunkcall.core.meter import Counters
 from trunkcall.core.models import ModelView
-from trunkcall.core.ports import Api, Connect, Engine
+from trunkcall.core.ports import Connect, Engine
 from trunkcall.home import Home
 from trunkcall.machine import look
 from trunkcall.net.credentials import read_secret
@@ -104,18 +102,17 @@ class _Process:
         self._stopping.set()
 
     async def _listen(self, sockets: Sequence[socket.socket], access: Access) -> list[Listening]:
-        serving = Serving(self._dispatch, self._relay, self._journal, self._counters)
-        catalogue = Catalogue(self._add, self._remove, self._usage)
-        apis: dict[str, Api] = {
-            "openai": OpenAI(serving),
-            "landing": Landing(self._dispatch),
-            "admin": Admin(self._dispatch, catalogue),
-            "metrics": Metrics(self._counters, self._dispatch.views, lambda: self._journal.lost),
-        }
+        services = Services(
+            Serving(self._dispatch, self._relay, self._journal, self._counters),
+            self._dispatch,
+            self._counters,
+            Catalogue(self._add, self._remove, self._usage),
+            lambda: self._journal.lost,
+        )
         listening: list[Listening] = []
         for listener, bound in zip(self._settings.listen, sockets, strict=True):
             application = Application(
-                _chosen(listener, apis),
+                [_find_api(name)(services) for name in listener.apis or MAIN_APIS],
                 max_body=self._settings.max_body,
                 cors=self._settings.cors,
                 guard=access.check if self._settings.keys else None,
@@ -169,15 +166,9 @@ class _Process:
         return [msgspec.to_builtins(row) for row in rows]
 
 
-def _chosen(listener: Listener, apis: dict[str, Api]) -> list[Api]:
-    names = listener.apis or MAIN_APIS
-    for name in names:
-        if name not in apis:
-            known = ", ".join(apis)
-            raise ServingError(
-                "bad_request", f"the listener on port {listener.port} names the unknown api {name!r}; known: {known}"
-            )
-    return [apis[name] for name in names]
+def _find_api(name: str) -> BuildApi:
+    build: BuildApi = plugins.find("apis", name)
+    return build
 
 
 def _find_engine(scheme: str) -> Engine | None:

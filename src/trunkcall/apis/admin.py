@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 from urllib.parse import parse_qs
 
 import msgspec
 
-from trunkcall.control.dispatch import Dispatch
+from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
-from trunkcall.core.models import ModelView
 from trunkcall.core.ports import Exchange, Response, Route
 
 
@@ -22,27 +21,15 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
 
 
-class Catalogue(msgspec.Struct, frozen=True):
-    """What administration can do, given by the composition root.
-
-    add: make a model callable and remember it; remove: the reverse, after a drain; usage:
-    rows of the ledger, up to this second.
-    """
-
-    add: Callable[[str, str], Any]
-    remove: Callable[[str], Any]
-    usage: Callable[[str | None, tuple[str, ...]], list[dict[str, Any]]]
-
-
 class Admin:
     """Fits core.ports.Api; paths are below /admin."""
 
     name = "admin"
     plane: Literal["inference", "control", "worker"] = "control"
 
-    def __init__(self, dispatch: Dispatch, catalogue: Catalogue) -> None:
-        self._dispatch = dispatch
-        self._catalogue = catalogue
+    def __init__(self, services: Services) -> None:
+        self._dispatch = services.dispatch
+        self._catalogue = services.catalogue
 
     def routes(self) -> Sequence[Route]:
         """What is served."""
@@ -74,7 +61,7 @@ class Admin:
             entry = msgspec.json.decode(await exchange.body(), type=ModelEntry)
         except msgspec.DecodeError as error:
             raise ServingError("bad_request", f"the model entry cannot be read: {error}") from error
-        view: ModelView = await self._catalogue.add(entry.name, entry.source)
+        view = await self._catalogue.add(entry.name, entry.source)
         await exchange.respond(Response(201, msgspec.json.encode(view)))
 
     async def _remove(self, exchange: Exchange) -> None:

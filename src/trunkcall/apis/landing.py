@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from trunkcall import __version__
-from trunkcall.control.dispatch import Dispatch
+from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import ModelView
 from trunkcall.core.ports import Exchange, Response, Route
@@ -57,8 +57,8 @@ class Landing:
     name = "landing"
     plane: Literal["inference", "control", "worker"] = "control"
 
-    def __init__(self, dispatch: Dispatch) -> None:
-        self._dispatch = dispatch
+    def __init__(self, services: Services) -> None:
+        self._dispatch = services.dispatch
 
     def routes(self) -> Sequence[Route]:
         """What is served."""

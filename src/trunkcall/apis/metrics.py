@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from trunkcall.control.services import Services
 from trunkcall.core.errors import STATUS, ServingError
 from trunkcall.core.meter import LATENCY_BOUNDS, Counters, Histogram, ModelCounters
 from trunkcall.core.models import ModelView
@@ -116,3 +117,8 @@ def _add_histogram(family: HistogramMetricFamily, model: str, histogram: Histogr
         reached += count
         buckets.append((bound, reached))
     family.add_metric([model], buckets, sum_value=histogram.total)
+
+
+def build(services: Services) -> Metrics:
+    """The metrics of this process."""
+    return Metrics(services.counters, services.dispatch.views, services.rows_lost)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Literal
 
-from trunkcall.control.generation import EmbedCall, GenerateCall, Serving
+from trunkcall.control.generation import EmbedCall, GenerateCall
+from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Queue
 from trunkcall.core.ports import Emitter, Exchange, Response, Route
@@ -26,8 +27,8 @@ class OpenAI:
     name = "openai"
     plane: Literal["inference", "control", "worker"] = "inference"
 
-    def __init__(self, serving: Serving) -> None:
-        self._serving = serving
+    def __init__(self, services: Services) -> None:
+        self._serving = services.serving
 
     def routes(self) -> Sequence[Route]:
         """What is served."""
