@@ -250,7 +250,7 @@ def test_what_we_hear_h11_hears_too(runner: Any, pieces: list[bytes]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(pieces=stream())
 @pytest.mark.timeout(600)
 def test_what_we_hear_h11_hears_too_at_length(runner: Any, pieces: list[bytes]) -> None:

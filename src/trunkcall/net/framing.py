@@ -221,7 +221,9 @@ class Chunked:
         return end
 
     def _trailer(self, data: bytes, at: int, end: int) -> None:
-        if _FIELDS.fullmatch(data, at, end) is None:
+        field = _FIELDS.fullmatch(data, at, end)
+        # RFC 9110, 6.5.1: what frames or routes a message has no place behind it, where another reader may heed it.
+        if field is None or field[1].lower() in _FRAMING_FIELDS:
             raise Refusal(400, "a trailer of the request body is malformed")
         self._weigh(end - at)
 
