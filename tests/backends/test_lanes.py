@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from running import Server
 
 from trunkcall.backends.openai import OpenAI
+from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Fault, Finish, Usage
 from trunkcall.core.meter import Meter
 from trunkcall.core.requests import Generate, Wire
@@ -196,8 +198,6 @@ async def test_usage_that_only_we_asked_for_stays_with_us(pocket: Server) -> Non
 
 
 async def test_upstream_that_refuses_is_unreachable_and_may_be_tried_elsewhere(free_port: int, tmp_path: Path) -> None:
-    from trunkcall.core.errors import ServingError
-
     backend = OpenAI(f"http://127.0.0.1:{free_port}/v1", "m")
     body = json.dumps({"model": "m", "messages": HELLO}).encode()
     try:
@@ -208,3 +208,27 @@ async def test_upstream_that_refuses_is_unreachable_and_may_be_tried_elsewhere(f
         assert not health.ok
     finally:
         await backend.aclose()
+
+
+async def test_replica_given_up_while_it_is_asked_may_be_replaced_by_another() -> None:
+    """The supervisor closes a lost replica's connections while callers still wait on them."""
+    accepted = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server:
+        backend = OpenAI(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", "m")
+        body = json.dumps({"model": "m", "messages": HELLO}).encode()
+        asking = asyncio.create_task(forwarded(backend, "/chat/completions", body, False))
+        await asyncio.wait_for(accepted.wait(), 5)
+        await backend.aclose()
+        with pytest.raises(ServingError) as caught:
+            await asking
+        assert caught.value.kind == "unreachable"
+        with pytest.raises(ServingError) as caught:
+            await forwarded(backend, "/chat/completions", body, False)
+        assert caught.value.kind == "unreachable"

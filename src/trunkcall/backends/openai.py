@@ -221,7 +221,7 @@ async def _entered(sent: Exchanged) -> Incoming:
     try:
         return await sent.__aenter__()
     except ServingError as error:
-        if error.kind == "upstream_error" and sent.zero_bytes:
+        if error.kind in ("upstream_error", "draining") and sent.zero_bytes:
             raise ServingError("unreachable", error.message, detail=error.detail) from error
         raise
 

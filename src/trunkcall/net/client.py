@@ -91,7 +91,7 @@ class Client:
         return Exchanged(self, payload, body if large else b"", method == b"HEAD", timeouts or self._timeouts)
 
     async def aclose(self) -> None:
-        """Close all connections and wait until they are closed; running requests end as cancelled."""
+        """Close all connections and wait until they are closed; running requests end as upstream_error."""
         self._closing = True
         if self._sweep is not None:
             self._sweep.cancel()

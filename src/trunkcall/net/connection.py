@@ -184,9 +184,10 @@ class Connection(asyncio.Protocol):
         self.rested_at = self.loop.time()
 
     def abort(self) -> None:
-        """Close the socket now; the server sees it at once. A running exchange ends as cancelled."""
+        """Close the socket now; the server sees it at once. A running exchange ends as an upstream_error."""
         if self.state in (AWAITING, STREAMING):
-            self._fail(ServingError("cancelled", "The request was ended from our side before its answer was complete."))
+            # Whoever waits for the answer has not left: the replica has been given up.
+            self._broken("was given up before its answer was complete", None)
         else:
             self.reusable = False
             self._transport.abort()
