@@ -147,6 +147,15 @@ def test_fields_that_cannot_be_honoured_are_named(server: Server, model: str) ->
 
 
 @pytest.mark.parametrize("model", ["d", "pocket"])
+def test_field_names_that_no_header_can_hold(server: Server, model: str) -> None:
+    body = {"model": model, "messages": HI, "max_tokens": 3, "a\r\nb: c": 1, "größe": 2}
+    status, headers, _ = server.post(CHAT, body)
+    assert status == 200
+    assert "gr??e" in headers["x-trunkcall-dropped"]
+    assert "b" not in headers
+
+
+@pytest.mark.parametrize("model", ["d", "pocket"])
 def test_strict_is_content_with_what_is_honoured(server: Server, model: str) -> None:
     body = {"model": model, "messages": HI, "max_tokens": 3, "user": "me", "stream": False}
     assert server.post(CHAT, body, **{"x-trunkcall-strict": "1"})[0] == 200

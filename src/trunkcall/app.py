@@ -28,13 +28,12 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
 from trunkcall.core.meter import Counters
 from trunkcall.core.models import ModelView
-from trunkcall.core.ports import Connect, Engine
+from trunkcall.core.ports import Connect, Engine, Placement
 from trunkcall.home import Home
 from trunkcall.machine import look
 from trunkcall.net.credentials import read_secret
 from trunkcall.net.listeners import Application, Listening, bind
 from trunkcall.net.relay import Relay
-from trunkcall.placement.local import LocalPlacement
 from trunkcall.store import ledger
 from trunkcall.store.importer import Importer
 from trunkcall.store.journal import FileJournal
@@ -65,7 +64,7 @@ class _Process:
         self._counters = Counters()
         self._journal = FileJournal(home.journal)
         self._importer = Importer(home.journal, self._url)
-        self._supervisor = Supervisor(self._dispatch, {"local": LocalPlacement()}, look(), _find_engine, _find_connect)
+        self._supervisor = Supervisor(self._dispatch, _find_placements(), look(), _find_engine, _find_connect)
         self._stopping = asyncio.Event()
 
     async def serve(self) -> int:
@@ -145,8 +144,6 @@ class _Process:
         entry = config.model(name, source, base=Path.cwd(), queue=self._settings.queue)
         for one in entry.sources:
             plugins.check(one)
-        if name in self._dispatch.pools:
-            raise ServingError("conflict", f"the model {name!r} exists; remove it first or take another name")
         pool = self._supervisor.add(entry)
         try:
             self._home.add_model(name, source)
@@ -169,6 +166,10 @@ class _Process:
 def _find_api(name: str) -> BuildApi:
     build: BuildApi = plugins.find("apis", name)
     return build
+
+
+def _find_placements() -> dict[str, Placement]:
+    return {name: plugins.find("placements", name)() for name in plugins.names("placements")}
 
 
 def _find_engine(scheme: str) -> Engine | None:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, Literal
+from typing import Literal
 
 from trunkcall.control.generation import EmbedCall, GenerateCall
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
-from trunkcall.core.events import Queue
 from trunkcall.core.ports import Emitter, Exchange, Response, Route
 from trunkcall.core.requests import Generate, Wire
 from trunkcall.protocols import openai as codec
-from trunkcall.protocols.frames import comment
+from trunkcall.protocols.headers import STRICT, is_strict
 
 _Read = Callable[[bytes], Generate]
 _Emit = Callable[[Generate, bool], Emitter]
-
-_TRUE: Final = frozenset({b"1", b"true", b"yes"})
 
 
 class OpenAI:
@@ -57,8 +54,8 @@ class OpenAI:
             emitter=lambda request: emit(request, head.stream),
             failure=codec.failure,
             fault=codec.fault_frame,
-            comment=_queue_comment,
-            strict=is_strict(exchange),
+            comment=codec.comment_frame,
+            strict=is_strict(exchange.header(STRICT)),
         )
         await self._serving.serve(exchange, call)
 
@@ -81,13 +78,3 @@ class OpenAI:
     async def _model(self, exchange: Exchange) -> None:
         pool = self._serving.dispatch.pool(exchange.parameters["model"])
         await exchange.respond(Response(200, codec.model_entry(pool.settings.name, pool.created)))
-
-
-def is_strict(exchange: Exchange) -> bool:
-    """Whether the caller wants an error where a field cannot be honoured."""
-    value = exchange.header(b"x-trunkcall-strict")
-    return value is not None and value.lower() in _TRUE
-
-
-def _queue_comment(queue: Queue) -> bytes:
-    return comment(f"queue position {queue.position}")

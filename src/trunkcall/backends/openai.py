@@ -21,6 +21,7 @@ from trunkcall.net.client import Client, Exchanged, Incoming, Timeouts
 from trunkcall.net.credentials import read_secret
 from trunkcall.protocols import openai as codec
 from trunkcall.protocols.frames import SseReader
+from trunkcall.protocols.headers import DROPPED, STRICT, read_dropped
 
 _OPENAI_HOST: Final = "api.openai.com"
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
@@ -94,8 +95,8 @@ class OpenAI:
             hold_usage = True
         headers = self._headers
         for name, value in wire.headers:
-            if name == b"x-trunkcall-strict":
-                headers += b"x-trunkcall-strict: %b\r\n" % value
+            if name == STRICT:
+                headers += b"%b: %b\r\n" % (STRICT, value)
         sent = self._client.request(b"POST", self._prefix + wire.path.encode(), headers, body)
         return Forwarding(sent, meter, hold_usage, (self._model, meter.model) if renamed else None)
 
@@ -110,7 +111,7 @@ class OpenAI:
         meter.dropped = dropped
         path = b"/chat/completions" if chat else b"/completions"
         async with self._answer(path, body) as answer:
-            meter.dropped += next((_names(v) for name, v in answer.headers if name == b"x-trunkcall-dropped"), ())
+            meter.dropped += next((read_dropped(value) for name, value in answer.headers if name == DROPPED), ())
             events = _events(answer, codec.ChatStreamReader() if chat else codec.CompletionStreamReader(streamed))
             try:
                 yield events
@@ -161,8 +162,8 @@ class Forwarding:
                     self.streamed = True
                     meter, hold_usage, rename = self._meter, self._hold_usage, self._rename
                     self._tap = codec.ChatTap(meter, streamed=True, hold_usage=hold_usage, rename=rename)
-            elif name == b"x-trunkcall-dropped":
-                self._meter.dropped = _names(value)
+            elif name == DROPPED:
+                self._meter.dropped = read_dropped(value)
         return self
 
     async def __aexit__(
@@ -224,10 +225,6 @@ async def _entered(sent: Exchanged) -> Incoming:
         if error.kind in ("upstream_error", "draining") and sent.zero_bytes:
             raise ServingError("unreachable", error.message, detail=error.detail) from error
         raise
-
-
-def _names(value: bytes) -> tuple[str, ...]:
-    return tuple(word.strip() for word in value.decode("latin-1").split(","))
 
 
 def connect(target: str, settings: ModelSettings, model: str) -> OpenAI:

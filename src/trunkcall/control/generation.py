@@ -28,12 +28,13 @@ from trunkcall.core.ports import (
 )
 from trunkcall.core.requests import Embed, Generate, Vectors, Wire
 from trunkcall.net.relay import Relay, Reply
+from trunkcall.protocols.headers import DROPPED, dropped_header
 
 FIRST_COMMENT_SECONDS: Final = 1.0
 """How long a streaming client hears nothing before it is told its place in the queue."""
 
 _PASSED_HEADERS: Final = frozenset(
-    {b"content-type", b"retry-after", b"x-trunkcall-dropped", b"x-trunkcall-failed-by", b"cache-control"}
+    {b"content-type", b"retry-after", DROPPED, b"x-trunkcall-failed-by", b"cache-control"}
 )
 _ATTEMPTS: Final = 2
 
@@ -92,7 +93,7 @@ class Serving:
         if counters is not None:
             counters.running += 1
         try:
-            stayed = await self._relay.run(exchange, lambda reply: self._attempts(exchange, call, meter, reply))
+            stayed = await self._relay.run(exchange, lambda reply: self._attempts(call, meter, reply))
             if not stayed:
                 meter.error = meter.error or "cancelled"
                 meter.status = meter.status or 499
@@ -114,7 +115,7 @@ class Serving:
                 self._counters.close(meter)
             self._journal.close(meter)
 
-    async def _attempts(self, exchange: Exchange, call: Call, meter: Meter, reply: Reply) -> None:
+    async def _attempts(self, call: Call, meter: Meter, reply: Reply) -> None:
         avoid: str | None = None
         while True:
             meter.attempts += 1
@@ -282,7 +283,7 @@ def _refuse_dropped(call: GenerateCall, meter: Meter) -> None:
 def _head(content_type: bytes, dropped: tuple[str, ...] = ()) -> list[Header]:
     head: list[Header] = [(b"content-type", content_type)]
     if dropped:
-        head.append((b"x-trunkcall-dropped", ", ".join(dropped).encode()))
+        head.append(dropped_header(dropped))
     return head
 
 

@@ -1,6 +1,6 @@
 """OpenAI's wire protocol, bytes to values and back: the names that apis/openai and backends/openai use."""
 
-from trunkcall.protocols.openai_answers import ChatEmitter, CompletionEmitter
+from trunkcall.protocols.openai_answers import ChatEmitter, CompletionEmitter, comment_frame
 from trunkcall.protocols.openai_calls import emit_chat, emit_completion, emit_embedding, requested_fields
 from trunkcall.protocols.openai_errors import failure, fault_frame, read_error
 from trunkcall.protocols.openai_lane import Head, ask_usage, read_head, replace_model
@@ -23,6 +23,7 @@ __all__ = [
     "CompletionStreamReader",
     "Head",
     "ask_usage",
+    "comment_frame",
     "emit_chat",
     "emit_completion",
     "emit_embedding",

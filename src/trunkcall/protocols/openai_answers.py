@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -46,20 +47,49 @@ _UNFINISHED: Final = b'},"logprobs":null,"finish_reason":null}]}\n\n'
 """What follows the last member of a delta."""
 
 
-class ChatEmitter:
+_Make = Callable[[Collected, Generate], dict[str, Any]]
+
+
+class _Answer:
+    """What both answers share: their state, and how they end. answer: makes the whole one."""
+
+    def __init__(self, request: Generate, stream: bool, answer: _Make) -> None:
+        self.content_type = _EVENTS if stream else _JSON
+        self._request = request
+        self._whole = None if stream else Collected()
+        self._head = b""
+        self._heads: dict[int, bytes] = {}
+        self._answer = answer
+        self._usage: Usage | None = None
+        self._over = False
+
+    def end(self) -> bytes:
+        """The usage when it was asked for and [DONE], or the whole answer."""
+        if self._whole is not None:
+            return _encode(self._answer(self._whole, self._request))
+        if self._over:
+            return b""
+        self._over = True
+        if self._usage is None or not self._request.reporting.usage_in_stream:
+            return DONE_FRAME
+        return b'%b"choices":[],"usage":%b}\n\n%b' % (self._head, _encode(usage_of(self._usage)), DONE_FRAME)
+
+    def fault(self, error: ServingError) -> bytes:
+        """The error as the stream tells it, and [DONE], so that no client goes on waiting."""
+        if self._whole is not None:
+            return failure(error).body
+        self._over = True
+        return fault_frame(error) + DONE_FRAME
+
+
+class ChatEmitter(_Answer):
     """Emits one chat answer, streamed or whole; fits core.ports.Emitter.
 
     A whole answer's `feed` raises the error of a Fault, because its head is not sent yet.
     """
 
     def __init__(self, request: Generate, stream: bool) -> None:
-        self.content_type = _EVENTS if stream else _JSON
-        self._request = request
-        self._whole = None if stream else Collected()
-        self._head = b""
-        self._heads: dict[int, bytes] = {}
-        self._usage: Usage | None = None
-        self._over = False
+        super().__init__(request, stream, chat_answer)
 
     def feed(self, event: Event) -> bytes:
         """Bytes to send now; empty for a whole answer that is still growing."""
@@ -97,7 +127,7 @@ class ChatEmitter:
             case Fault():
                 return self.fault(event.error)
             case Queue() | Notice():
-                return comment(_said(event))
+                return comment_frame(event)
             case PromptTokens():
                 return b""
 
@@ -127,26 +157,8 @@ class ChatEmitter:
             b'"token_ids":%b,' % _encode(token_ids) if token_ids is not None else b"",
         )
 
-    def end(self) -> bytes:
-        """The usage when it was asked for and [DONE], or the whole answer."""
-        if self._whole is not None:
-            return _encode(chat_answer(self._whole, self._request))
-        if self._over:
-            return b""
-        self._over = True
-        if self._usage is None or not self._request.reporting.usage_in_stream:
-            return DONE_FRAME
-        return b'%b"choices":[],"usage":%b}\n\n%b' % (self._head, _encode(usage_of(self._usage)), DONE_FRAME)
 
-    def fault(self, error: ServingError) -> bytes:
-        """The error as the stream tells it, and [DONE], so that no client goes on waiting."""
-        if self._whole is not None:
-            return failure(error).body
-        self._over = True
-        return fault_frame(error) + DONE_FRAME
-
-
-class CompletionEmitter:
+class CompletionEmitter(_Answer):
     """Emits one answer of legacy completions, streamed or whole; fits core.ports.Emitter.
 
     The choices of the k-th prompt of a batch have the indexes k*n to k*n + n-1, as in the events.
@@ -154,15 +166,9 @@ class CompletionEmitter:
     """
 
     def __init__(self, request: Generate, stream: bool) -> None:
-        self.content_type = _EVENTS if stream else _JSON
-        self._request = request
-        self._whole = None if stream else Collected()
-        self._head = b""
-        self._heads: dict[int, bytes] = {}
+        super().__init__(request, stream, completion_answer)
         self._offsets: dict[int, int] = {}
         self._prompts: list[tuple[TokenLogprob, ...]] = []
-        self._usage: Usage | None = None
-        self._over = False
 
     def feed(self, event: Event) -> bytes:
         """Bytes to send now; empty for a whole answer that is still growing.
@@ -200,7 +206,7 @@ class CompletionEmitter:
             case Fault():
                 return self.fault(event.error)
             case Queue() | Notice():
-                return comment(_said(event))
+                return comment_frame(event)
             case Thinking() | Refusal() | ToolCall():
                 return b""
 
@@ -230,27 +236,11 @@ class CompletionEmitter:
             b'"token_ids":%b,' % _encode(token_ids) if token_ids is not None else b"",
         )
 
-    def end(self) -> bytes:
-        """The usage when it was asked for and [DONE], or the whole answer."""
-        if self._whole is not None:
-            return _encode(completion_answer(self._whole, self._request))
-        if self._over:
-            return b""
-        self._over = True
-        if self._usage is None or not self._request.reporting.usage_in_stream:
-            return DONE_FRAME
-        return b'%b"choices":[],"usage":%b}\n\n%b' % (self._head, _encode(usage_of(self._usage)), DONE_FRAME)
 
-    def fault(self, error: ServingError) -> bytes:
-        """The error as the stream tells it, and [DONE], so that no client goes on waiting."""
-        if self._whole is not None:
-            return failure(error).body
-        self._over = True
-        return fault_frame(error) + DONE_FRAME
-
-
-def _said(event: Queue | Notice) -> str:
-    return f"queue position {event.position}" if isinstance(event, Queue) else f"{event.level}: {event.text}"
+def comment_frame(event: Queue | Notice) -> bytes:
+    """What is no part of the answer, as a comment in the stream."""
+    said = f"queue position {event.position}" if isinstance(event, Queue) else f"{event.level}: {event.text}"
+    return comment(said)
 
 
 def _chunk_head(id: str, object: str, model: str, start: Start) -> bytes:

@@ -23,6 +23,7 @@ from trunkcall.core.ports import Exchange, Header, Response, Route
 from trunkcall.net.link import ChildLink
 from trunkcall.net.listeners import Application, Listening, bind
 from trunkcall.net.relay import Relay, Reply
+from trunkcall.protocols.headers import STRICT, dropped_header, is_strict
 from trunkcall.protocols.llamacpp_host import HostSettings
 from trunkcall.protocols.openai_errors import failure, fault_frame
 from trunkcall.workers.answered import Streamed, Whole, engine_error
@@ -36,7 +37,6 @@ _SWITCH_SECONDS: Final = 0.0005
 
 _SSE: Final[Header] = (b"content-type", b"text/event-stream; charset=utf-8")
 _JSON: Final[Header] = (b"content-type", b"application/json")
-_STRICT: Final = (b"1", b"true", b"yes")
 
 
 class _Props(msgspec.Struct):
@@ -136,11 +136,10 @@ class HostApi:
 def _note_dropped(exchange: Exchange, dropped: tuple[str, ...]) -> None:
     if not dropped:
         return
-    names = ", ".join(dropped)
-    strict = exchange.header(b"x-trunkcall-strict")
-    if strict is not None and strict.lower() in _STRICT:
+    if is_strict(exchange.header(STRICT)):
+        names = ", ".join(dropped)
         raise ServingError("unsupported", f"llama.cpp with this model cannot honour: {names}", param=dropped[0])
-    exchange.extra_headers.append((b"x-trunkcall-dropped", names.encode("ascii", "replace")))
+    exchange.extra_headers.append(dropped_header(dropped))
 
 
 async def _stream(native: Native, asked: Asked, method: Callable[..., object], reply: Reply) -> None:
