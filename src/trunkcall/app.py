@@ -18,21 +18,22 @@ import uvloop
 
 from trunkcall import __version__, config, plugins
 from trunkcall.apis.landing import curl_line
-from trunkcall.config import Settings
-from trunkcall.control.access import Access
+from trunkcall.config import Listener, Settings
+from trunkcall.control.access import Access, allow_calls, allow_workers
 from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.generation import Serving
+from trunkcall.control.registry import Registry, read_records
 from trunkcall.control.services import BuildApi, Catalogue, Services
 from trunkcall.control.supervisor import Supervisor
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
 from trunkcall.core.meter import Counters
-from trunkcall.core.models import ModelView
-from trunkcall.core.ports import Connect, Engine, Placement
+from trunkcall.core.models import ModelView, convert_options
+from trunkcall.core.ports import Api, Connect, Engine, Exchange, Placement, Resident
 from trunkcall.home import Home
 from trunkcall.machine import look
 from trunkcall.net.credentials import read_secret
-from trunkcall.net.listeners import Application, Listening, bind
+from trunkcall.net.listeners import Application, Guard, Listening, bind
 from trunkcall.net.relay import Relay
 from trunkcall.store import ledger
 from trunkcall.store.importer import Importer
@@ -40,23 +41,28 @@ from trunkcall.store.journal import FileJournal
 
 MAIN_APIS: Final = ("openai", "landing", "admin", "metrics")
 """What the main port serves."""
+RESIDENT_GRACE: Final = 6.0
+"""Seconds in which an api takes leave of those with whom it registered."""
 
 
-def run(settings: Settings, home: Home) -> int:
+def run(settings: Settings, home: Home, replaces: str = "") -> int:
     """Serve until SIGINT or SIGTERM; gives the exit code.
+
+    replaces: the old command that this process stands for, whose listeners are as open as that one's were.
 
     Raises ServingError for what keeps the server from starting, with the remedy.
     """
     _start_logging(settings)
     with home.lock():
-        return uvloop.run(_Process(settings, home).serve())
+        return uvloop.run(_Process(settings, home, replaces).serve())
 
 
 class _Process:
     """One serving process."""
 
-    def __init__(self, settings: Settings, home: Home) -> None:
+    def __init__(self, settings: Settings, home: Home, replaces: str) -> None:
         self._settings = settings
+        self._replaces = replaces
         self._home = home
         self._url = home.ledger_url if settings.store == "sqlite" else settings.store
         self._dispatch = Dispatch()
@@ -65,10 +71,21 @@ class _Process:
         self._journal = FileJournal(home.journal)
         self._importer = Importer(home.journal, self._url)
         self._supervisor = Supervisor(self._dispatch, _find_placements(), look(), _find_engine, _find_connect)
+        self._registry = Registry(
+            self._dispatch,
+            _find_connect,
+            read_records(home.read_workers()),
+            lambda records: home.write_workers(msgspec.json.encode(records)),
+        )
+        self._residents: list[tuple[Resident, str]] = []
         self._stopping = asyncio.Event()
+        self._failure: ServingError | None = None
 
     async def serve(self) -> int:
-        """Start everything, wait for a signal, end everything."""
+        """Start everything, wait for a signal, end everything.
+
+        Raises ServingError when an api could not do what the server is there for.
+        """
         access = Access({name: read_secret(name) for name in self._settings.keys})
         sockets = [bind(listener.host, listener.port) for listener in self._settings.listen]
         try:
@@ -78,6 +95,7 @@ class _Process:
         except BaseException:
             for bound in sockets:
                 bound.close()
+            await self._registry.aclose()
             await self._supervisor.aclose()
             await self._journal.aclose()
             raise
@@ -86,14 +104,39 @@ class _Process:
             loop.add_signal_handler(number, self._stop)
         async with asyncio.TaskGroup() as tasks:
             importing = tasks.create_task(self._importer.run())
+            residents = [tasks.create_task(self._registry.live())]
+            residents += [tasks.create_task(self._live(api, url)) for api, url in self._residents]
             self._home.write_server(os.getpid(), listening[0].url)
             _settle()
-            print(banner(listening[0].url, self._dispatch.views()), flush=True)
+            self._greet(listening)
             await self._stopping.wait()
+            # First of all nobody is to send new work here.
+            for resident in residents:
+                resident.cancel()
+            await asyncio.wait(residents, timeout=RESIDENT_GRACE)
             await self._end(listening)
             importing.cancel()
         await asyncio.to_thread(self._last_import)
+        if self._failure is not None:
+            raise self._failure
         return 0
+
+    async def _live(self, api: Resident, url: str) -> None:
+        try:
+            await api.live(url)
+        except ServingError as error:
+            self._failure = error
+            self._stopping.set()
+
+    def _greet(self, listening: Sequence[Listening]) -> None:
+        for listener, opened in zip(self._settings.listen, listening, strict=True):
+            if not self._settings.keys and not listener.allow_from and not config.is_loopback(listener.host):
+                print(
+                    f"trunkcall: warning: everybody who reaches {opened.url} can use it, as with the old "
+                    f"{self._replaces}. To close it: trunkcall as --allow-from CIDR … or --api-keys REF …",
+                    file=sys.stderr,
+                )
+        print(banner(self._settings.listen[0], listening[0].url, self._dispatch.views()), flush=True)
 
     def _stop(self) -> None:
         if self._stopping.is_set():
@@ -101,25 +144,43 @@ class _Process:
         self._stopping.set()
 
     async def _listen(self, sockets: Sequence[socket.socket], access: Access) -> list[Listening]:
-        services = Services(
-            Serving(self._dispatch, self._relay, self._journal, self._counters),
-            self._dispatch,
-            self._counters,
-            Catalogue(self._add, self._remove, self._usage),
-            lambda: self._journal.lost,
-        )
+        serving = Serving(self._dispatch, self._relay, self._journal, self._counters)
+        catalogue = Catalogue(self._add, self._remove, self._usage)
         listening: list[Listening] = []
         for listener, bound in zip(self._settings.listen, sockets, strict=True):
+            services = Services(
+                serving,
+                self._dispatch,
+                self._registry,
+                self._counters,
+                catalogue,
+                lambda: self._journal.lost,
+                allow_workers(listener.workers_from),
+                self._stopping.set,
+            )
+            apis = [_build_api(name, listener, services) for name in listener.apis or MAIN_APIS]
             application = Application(
-                [_find_api(name)(services) for name in listener.apis or MAIN_APIS],
+                apis,
                 max_body=self._settings.max_body,
                 cors=self._settings.cors,
-                guard=access.check if self._settings.keys else None,
+                guard=self._guard(access, listener),
             )
             opened = Listening(application, bound)
             await opened.start()
             listening.append(opened)
+            self._residents += [(api, opened.url) for api in apis if isinstance(api, Resident)]
         return listening
+
+    def _guard(self, access: Access, listener: Listener) -> Guard | None:
+        if not listener.allow_from:
+            return access.check if self._settings.keys else None
+        check_network = allow_calls(listener.allow_from)
+
+        def check(exchange: Exchange, api: Api) -> None:
+            check_network(exchange)
+            access.check(exchange, api)
+
+        return check
 
     async def _end(self, listening: Sequence[Listening]) -> None:
         """No new requests, running streams finish, children end, the journal is written."""
@@ -131,6 +192,7 @@ class _Process:
         if not await self._relay.drained(self._settings.drain_timeout):
             self._relay.cut_all(ServingError("draining", "the server is shutting down", retry_after=5))
         await asyncio.gather(*(opened.aclose() for opened in listening))
+        await self._registry.aclose()
         await self._supervisor.aclose()
         await self._journal.aclose()
 
@@ -163,9 +225,15 @@ class _Process:
         return [msgspec.to_builtins(row) for row in rows]
 
 
-def _find_api(name: str) -> BuildApi:
+def _build_api(name: str, listener: Listener, services: Services) -> Api:
     build: BuildApi = plugins.find("apis", name)
-    return build
+    shape: type[msgspec.Struct] | None = getattr(build, "Options", None)
+    given = listener.options.get(name, {})
+    if shape is not None:
+        return build(services, convert_options(given, shape, f"listener api {name!r}"))
+    if given:
+        raise ServingError("bad_request", f"the api {name!r} has no options")
+    return build(services)
 
 
 def _find_placements() -> dict[str, Placement]:
@@ -184,8 +252,10 @@ def _find_connect(scheme: str) -> Connect:
     return connect
 
 
-def banner(url: str, views: Sequence[ModelView]) -> str:
-    """What `up` prints when it is ready: where to click and what to paste."""
+def banner(listener: Listener, url: str, views: Sequence[ModelView]) -> str:
+    """What is printed when the server is ready: where to click and what to paste, where there is such."""
+    if listener.apis and "landing" not in listener.apis:
+        return f"Trunkcall {__version__} is ready at {url} ({', '.join(listener.apis)}). Ctrl-C ends it."
     names = ", ".join(view.name for view in views) or "none yet: trunkcall models add NAME SOURCE"
     lines = [
         f"Trunkcall {__version__} is ready.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -29,16 +30,26 @@ from trunkcall.core.text import did_you_mean
 from trunkcall.home import MODELS_FILE, read_models
 
 POCKET: Final = "pocket"
+_FILES: Final = frozenset({"llamacpp", "kuwa-executor"})
+"""Schemes whose target is a path."""
 _PREFIX: Final = "TRUNKCALL_"
 _DEFAULT: Final = "default"
 
 
-class Listener(msgspec.Struct, frozen=True):
-    """An address to listen on; `apis` names what is served there, empty for the main port's list."""
+class Listener(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An address to listen on.
+
+    apis: what is served there, empty for the main port's list; options: by api; allow_from:
+    networks that may call, empty for all; workers_from: networks beside loopback whose workers
+    may register.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
     apis: tuple[str, ...] = ()
+    options: dict[str, dict[str, Any]] = {}
+    allow_from: tuple[str, ...] = ()
+    workers_from: tuple[str, ...] = ()
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,7 +203,7 @@ def model(
         options=read.options,
         slots=read.slots,
         queue=queue if read.queue is None else read.queue,
-        key=_reference(read.key, base, place(".key")) if read.key else "",
+        key=reference(read.key, place(".key"), base) if read.key else "",
         preload=read.preload,
     )
 
@@ -225,7 +236,17 @@ def _read_listen(value: Any, place: Place, base: Path) -> tuple[Listener, ...]:
 def _read_listener(value: Any, at: str) -> Listener:
     if isinstance(value, dict):
         entry = msgspec.convert(value, ListenerEntry)
-        return Listener(entry.host, entry.port, tuple(entry.apis))
+        for name in entry.options:
+            if name not in entry.apis:
+                raise ServingError("bad_request", f"{at}: options of {name!r}, which is not among the apis here")
+        return Listener(
+            entry.host,
+            entry.port,
+            tuple(entry.apis),
+            entry.options,
+            networks(entry.allow_from, at),
+            networks(entry.workers_from, at),
+        )
     return listener(str(value), at)
 
 
@@ -238,6 +259,19 @@ def listener(text: str, at: str) -> Listener:
     if not port.isascii() or not port.isdigit() or int(port) > 65535 or (":" in host and not host.startswith("[")):
         raise ServingError("bad_request", f"{at}: {text!r} is not an address; write HOST:PORT, such as 127.0.0.1:8000")
     return Listener(host.strip("[]") or "0.0.0.0", int(port), tuple(_words_of(apis)))
+
+
+def networks(words: str | Iterable[str], at: str) -> tuple[str, ...]:
+    """Networks as CIDR or single addresses; `at` names the place in errors."""
+    found = _words_of(words if isinstance(words, str) else list(words))
+    for word in found:
+        try:
+            ipaddress.ip_network(word, strict=False)
+        except ValueError as error:
+            raise ServingError(
+                "bad_request", f"{at}: {error}; write an address or a network such as 10.0.0.0/8"
+            ) from None
+    return found
 
 
 def _read_words(value: Any, place: Place, base: Path) -> tuple[str, ...]:
@@ -257,7 +291,7 @@ def _read_size(value: Any, place: Place, base: Path) -> int:
 
 
 def _read_keys(value: Any, place: Place, base: Path) -> tuple[str, ...]:
-    return tuple(_reference(word, base, place("")) for word in _words_of(value))
+    return tuple(reference(word, place(""), base) for word in _words_of(value))
 
 
 _READ: Final[dict[str, Callable[[Any, Place, Path], Any]]] = {
@@ -275,12 +309,13 @@ _READ: Final[dict[str, Callable[[Any, Place, Path], Any]]] = {
 }
 
 
-def _reference(text: str, base: Path, at: str) -> str:
+def reference(text: str, at: str, base: Path | None = None) -> str:
+    """Check `env:NAME` or `file:PATH`; `at` names the place in errors, paths are relative to `base`."""
     scheme, _, target = text.partition(":")
     if scheme == "env" and target:
         return text
     if scheme == "file" and target:
-        return f"file:{base / Path(target).expanduser()}"
+        return f"file:{(base or Path.cwd()) / Path(target).expanduser()}"
     raise ServingError(
         "bad_request", f"{at}: a key is written as env:NAME or file:PATH, so that no secret stands in the settings"
     )
@@ -288,7 +323,7 @@ def _reference(text: str, base: Path, at: str) -> str:
 
 def _absolute(source: Source, base: Path) -> Source:
     """A path in a source, made independent of the working directory."""
-    if source.scheme != "llamacpp" or not source.target:
+    if source.scheme not in _FILES or not source.target:
         return source
     return Source(source.scheme, os.path.normpath(base / Path(source.target).expanduser()), source.model)
 
@@ -306,10 +341,10 @@ def _apply_flags(flags: Flags, values: dict[str, Any], put: Callable[[str, Any, 
     if flags.host is not None or flags.port is not None:
         if flags.port is not None and not 0 <= flags.port <= 65535:
             raise ServingError("bad_request", f"--port: {flags.port} is not a port; write a number from 0 to 65535")
-        main = Listener(
-            main.host if flags.host is None else flags.host.strip("[]"),
-            main.port if flags.port is None else flags.port,
-            main.apis,
+        main = msgspec.structs.replace(
+            main,
+            host=main.host if flags.host is None else flags.host.strip("[]"),
+            port=main.port if flags.port is None else flags.port,
         )
         given = " ".join(f"--{name}" for name in ("host", "port") if getattr(flags, name) is not None)
         put("listen", (main, *values["listen"][1:]), f"flag {given}")
@@ -393,7 +428,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return _USERINFO.sub(r"\1:***@", value)
     if isinstance(value, Listener):
-        return {"host": value.host, "port": value.port} | ({"apis": list(value.apis)} if value.apis else {})
+        shown: dict[str, Any] = {"host": value.host, "port": value.port}
+        for field in ("apis", "options", "allow_from", "workers_from"):
+            if getattr(value, field):
+                shown[field] = _plain(getattr(value, field))
+        return shown
     if isinstance(value, msgspec.Struct):
         return {field: _plain(getattr(value, field)) for field in value.__struct_fields__}
     if isinstance(value, dict):

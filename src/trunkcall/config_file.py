@@ -28,6 +28,9 @@ class ListenerEntry(msgspec.Struct, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: _Port = 8000
     apis: list[str] = []
+    options: dict[str, dict[str, Any]] = {}
+    allow_from: _Words = []
+    workers_from: _Words = []
 
 
 class ModelEntry(msgspec.Struct, forbid_unknown_fields=True):

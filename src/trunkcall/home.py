@@ -17,6 +17,7 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.text import did_you_mean
 
 MODELS_FILE: Final = "models.json"
+_WORKERS: Final = "workers.json"
 _LOCK: Final = "lock"
 _SERVER: Final = "server.json"
 _LOCK_PATIENCE: Final = 0.25
@@ -123,6 +124,19 @@ class Home:
     def write_server(self, pid: int, url: str) -> None:
         """Note who serves and where; for the holder of the lock only."""
         self._replace(_SERVER, msgspec.json.encode(ServerInfo(pid, url)))
+
+    def read_workers(self) -> bytes:
+        """What `write_workers` left; empty without."""
+        try:
+            return (self.path / _WORKERS).read_bytes()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise _unusable(self.path, error) from None
+
+    def write_workers(self, data: bytes) -> None:
+        """Keep the list of workers that registered; for the holder of the lock only."""
+        self._replace(_WORKERS, data)
 
     def running(self) -> ServerInfo | None:
         """The server that holds this home now, by its lock and not by what it left in a file."""

@@ -1,9 +1,10 @@
-"""Who may call: API keys by the SHA-256 of their secret; open while there are none."""
+"""Who may call: API keys by the SHA-256 of their secret, open while there are none; and from which networks."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from trunkcall.core.errors import ServingError
@@ -40,6 +41,54 @@ class Access:
                 else "the API key is not known to this server",
             )
         exchange.principal = name
+
+
+class Networks:
+    """Addresses that something is open to; empty is nobody, as is what is no IP address.
+
+    Raises ValueError for words that are no network.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self._networks = [ipaddress.ip_network(word, strict=False) for word in words]
+
+    def __contains__(self, address: str) -> bool:
+        try:
+            found = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+            found = found.ipv4_mapped
+        return any(found in network for network in self._networks)
+
+
+LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+
+
+def allow_calls(networks: Sequence[str]) -> Callable[[Exchange], None]:
+    """A guard that lets callers from these networks and loopback pass; empty is everybody."""
+    allowed = Networks((*LOOPBACK, *networks))
+
+    def check(exchange: Exchange) -> None:
+        if networks and exchange.client not in allowed:
+            raise ServingError("forbidden", f"this listener is not open to {exchange.client} (allow_from)")
+
+    return check
+
+
+def allow_workers(networks: Sequence[str]) -> Callable[[Exchange], None]:
+    """A guard that lets workers of these networks and loopback register; a caller with a key may too."""
+    allowed = Networks((*LOOPBACK, *networks))
+
+    def check(exchange: Exchange) -> None:
+        if not exchange.principal and exchange.client not in allowed:
+            raise ServingError(
+                "forbidden",
+                f"workers at {exchange.client} may not register here: whoever registers gets prompts. "
+                "Add its network to the listener's workers_from",
+            )
+
+    return check
 
 
 def _secret(exchange: Exchange) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from trunkcall.control.policy import Load, free, least_loaded, retry_after
 from trunkcall.control.queue import FairQueue, Waiter
@@ -42,8 +42,14 @@ class Replica:
         self.address = ""
         self.pid: int | None = None
         self.log: Callable[[], tuple[str, ...]] = tuple
+        self.about: dict[str, Any] = {}
+        """What the child told of itself when it was ready."""
         self.managed = False
         """Started by us: lives and dies by the supervisor, not by its reachability."""
+        self.pools: list[Pool] = []
+        """Whose requests it takes: one model, or the several names of a worker that registered itself."""
+        self.refused: Callable[[], None] | None = None
+        """Told when the replica could not be reached."""
 
     def load(self, now: float) -> Load:
         """What a policy may look at."""
@@ -77,6 +83,8 @@ class Pool:
     def __init__(self, settings: ModelSettings, replicas: list[Replica]) -> None:
         self.settings = settings
         self.replicas = replicas
+        for replica in replicas:
+            replica.pools.append(self)
         self.queue = FairQueue()
         self.created = int(time.time())
         self.draining = False
@@ -188,6 +196,10 @@ class Dispatch:
             pool.wanted.set()
         return Wait(pool, waiter, future)
 
+    def lease_on(self, pool: Pool, replica: Replica) -> Lease | None:
+        """A lease on one certain replica, past the queue; None while it has no free slot."""
+        return self._grant(pool, replica) if free(replica.load(time.monotonic())) else None
+
     def released(self, lease: Lease, outcome: Outcome) -> None:
         """A lease has come back."""
         replica = lease.replica
@@ -200,8 +212,11 @@ class Dispatch:
                 loop.call_later(SUSPECT_SECONDS, self._trust_again, lease.pool, replica, replica.generation)
             else:
                 replica.suspect_until = time.monotonic() + SUSPECT_SECONDS
-        if len(lease.pool.queue):
-            self._pump(lease.pool)
+            if replica.refused is not None:
+                replica.refused()
+        for pool in replica.pools:
+            if len(pool.queue):
+                self._pump(pool)
 
     def ready(self, pool: Pool, replica: Replica, backend: Backend, slots: int | None) -> None:
         """The supervisor has a replica that answers."""
@@ -224,12 +239,24 @@ class Dispatch:
                     ServingError("no_capacity", f"{pool.settings.name!r} cannot be served: {reason}", retry_after=5)
                 )
 
-    def remove(self, name: str) -> Pool:
-        """Take a model out; waiting callers are told."""
+    def join(self, pool: Pool, replica: Replica) -> None:
+        """A replica begins to take a model's requests, beside those of its other models."""
+        pool.replicas.append(replica)
+        replica.pools.append(pool)
+        self._pump(pool)
+
+    def leave(self, pool: Pool, replica: Replica) -> None:
+        """A replica takes no more of a model's requests; what it has begun goes on."""
+        pool.replicas.remove(replica)
+        replica.pools.remove(pool)
+
+    def remove(self, name: str, reason: ServingError | None = None) -> Pool:
+        """Take a model out; waiting callers are told the reason, or that it was removed."""
         pool = self.pools.pop(name)
         pool.draining = True
+        told = reason or ServingError("no_model", f"the model {name!r} was removed", param="model")
         for waiter in pool.queue.drain():
-            waiter.future.set_exception(ServingError("no_model", f"the model {name!r} was removed", param="model"))
+            waiter.future.set_exception(told)
         return pool
 
     def drain(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Final, TypeGuard
 
@@ -28,7 +28,7 @@ from trunkcall.core.ports import (
 )
 from trunkcall.core.requests import Embed, Generate, Vectors, Wire
 from trunkcall.net.relay import Relay, Reply
-from trunkcall.protocols.headers import DROPPED, dropped_header
+from trunkcall.protocols.headers import DROPPED, TIMEOUT, dropped_header, read_timeout
 
 FIRST_COMMENT_SECONDS: Final = 1.0
 """How long a streaming client hears nothing before it is told its place in the queue."""
@@ -43,7 +43,10 @@ class GenerateCall(msgspec.Struct, frozen=True):
     """A generation as an api hands it over.
 
     read: the whole request, decoded only when a replica does not speak the wire's protocol;
-    emitter: how events become this protocol's answer; comment: how a stream says that it waits.
+    emitter: how events become this protocol's answer; comment: how a stream says that it waits,
+    None where it cannot; content_type: of a forwarded answer, None for the upstream's own;
+    lease: what the caller has reserved before, released here; prepare: what the request becomes
+    for the replica that will answer, where that depends on the replica.
     """
 
     model: str
@@ -53,8 +56,11 @@ class GenerateCall(msgspec.Struct, frozen=True):
     emitter: Callable[[Generate], Emitter]
     failure: Callable[[ServingError], Response]
     fault: Callable[[ServingError], bytes]
-    comment: Callable[[Queue], bytes]
+    comment: Callable[[Queue], bytes] | None = None
+    content_type: bytes | None = None
     strict: bool = False
+    lease: Lease | None = None
+    prepare: Callable[[Generate, Generates], Awaitable[Generate]] | None = None
 
 
 class EmbedCall(msgspec.Struct, frozen=True):
@@ -66,6 +72,7 @@ class EmbedCall(msgspec.Struct, frozen=True):
     emit: Callable[[Vectors, Embed], bytes]
     failure: Callable[[ServingError], Response]
     stream: bool = False
+    lease: None = None
 
 
 Call = GenerateCall | EmbedCall
@@ -93,7 +100,9 @@ class Serving:
         if counters is not None:
             counters.running += 1
         try:
-            stayed = await self._relay.run(exchange, lambda reply: self._attempts(call, meter, reply))
+            limit = exchange.header(TIMEOUT)
+            deadline = None if limit is None else asyncio.get_running_loop().time() + read_timeout(limit)
+            stayed = await self._relay.run(exchange, lambda reply: self._attempts(call, meter, reply), deadline)
             if not stayed:
                 meter.error = meter.error or "cancelled"
                 meter.status = meter.status or 499
@@ -109,17 +118,25 @@ class Serving:
             meter.status = 500
             raise
         finally:
+            if call.lease is not None:
+                call.lease.release()
             meter.ended = time.monotonic()
             if counters is not None:
                 counters.running -= 1
                 self._counters.close(meter)
             self._journal.close(meter)
 
+    def cut(self, exchange: Exchange, cause: ServingError) -> None:
+        """End a running call for a reason of ours; its caller is told `cause` in the protocol's words."""
+        self._relay.cut(exchange, cause)
+
     async def _attempts(self, call: Call, meter: Meter, reply: Reply) -> None:
         avoid: str | None = None
         while True:
             meter.attempts += 1
-            granted = self.dispatch.lease(call.model, key=meter.key, avoid=avoid)
+            granted = call.lease if meter.attempts == 1 else None
+            if granted is None:
+                granted = self.dispatch.lease(call.model, key=meter.key, avoid=avoid)
             lease = granted if isinstance(granted, Lease) else await _wait(granted, call, reply)
             meter.replica = lease.replica.id
             if meter.attempts == 1:
@@ -150,7 +167,7 @@ async def _wait(wait: Wait, call: Call, reply: Reply) -> Lease:
                 lease = wait.future.result()
                 wait.taken = True
                 return lease
-            if isinstance(call, GenerateCall) and call.stream:
+            if isinstance(call, GenerateCall) and call.stream and call.comment is not None:
                 if not reply.started:
                     await reply.begin(200, _stream_head(b"text/event-stream"))
                 await reply.write(call.comment(Queue(wait.position)))
@@ -172,7 +189,7 @@ async def _attempt(lease: Lease, call: Call, meter: Meter, reply: Reply) -> None
     backend = lease.backend
     if call.wire.protocol in backend.protocols and forwards(backend):
         async with backend.forward(call.wire, meter) as answer:
-            await _pass_on(answer, meter, reply)
+            await _pass_on(answer, call, meter, reply)
     elif isinstance(call, EmbedCall):
         if not isinstance(backend, Embeds):
             raise ServingError("unsupported", f"the model {call.model!r} does not give embeddings", param="model")
@@ -183,10 +200,13 @@ async def _attempt(lease: Lease, call: Call, meter: Meter, reply: Reply) -> None
         raise ServingError("unsupported", f"the model {call.model!r} does not generate text", param="model")
 
 
-async def _pass_on(answer: Answer, meter: Meter, reply: Reply) -> None:
+async def _pass_on(answer: Answer, call: Call, meter: Meter, reply: Reply) -> None:
     """The forwarding lane: the upstream's bytes, its status, and few of its headers."""
     meter.status = status = answer.status
-    head = [header for header in answer.headers if header[0] in _PASSED_HEADERS]
+    if isinstance(call, GenerateCall) and call.content_type is not None:
+        head = _head(call.content_type)
+    else:
+        head = [header for header in answer.headers if header[0] in _PASSED_HEADERS]
     if status >= 400:
         meter.error = meter.error or "upstream_error"
         if not any(name == b"x-trunkcall-failed-by" for name, _ in head):
@@ -222,6 +242,8 @@ async def _pass_whole(answer: Answer, head: list[Header], reply: Reply) -> None:
 async def _translate(backend: Generates, call: GenerateCall, meter: Meter, reply: Reply) -> None:
     """The translating lane: decode, let the backend answer in events, encode."""
     request = call.read()
+    if call.prepare is not None:
+        request = await call.prepare(request, backend)
     async with backend.open(request, meter) as events:
         _refuse_dropped(call, meter)
         emitter = call.emitter(request)

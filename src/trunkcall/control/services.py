@@ -9,9 +9,10 @@ import msgspec
 
 from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.generation import Serving
+from trunkcall.control.registry import Registry
 from trunkcall.core.meter import Counters
 from trunkcall.core.models import ModelView
-from trunkcall.core.ports import Api
+from trunkcall.core.ports import Api, Exchange
 
 
 class Catalogue(msgspec.Struct, frozen=True):
@@ -27,14 +28,23 @@ class Catalogue(msgspec.Struct, frozen=True):
 
 
 class Services(msgspec.Struct, frozen=True):
-    """One process's parts; rows_lost: journal rows that a full disk has cost."""
+    """One process's parts, as one listener's apis may use them.
+
+    rows_lost: journal rows that a full disk has cost; may_register: raises ServingError
+    (forbidden) for a caller whose workers are not wanted on this listener; stop: end the server
+    in order.
+    """
 
     serving: Serving
     dispatch: Dispatch
+    registry: Registry
     counters: Counters
     catalogue: Catalogue
     rows_lost: Callable[[], int]
+    may_register: Callable[[Exchange], None]
+    stop: Callable[[], None]
 
 
-BuildApi = Callable[[Services], Api]
-"""The type of an entry in trunkcall.apis."""
+BuildApi = Callable[..., Api]
+"""The type of an entry in trunkcall.apis: called with Services; an api class that has `Options`, a
+struct, is called with Services and the listener's options in that shape."""

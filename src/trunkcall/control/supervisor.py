@@ -158,13 +158,14 @@ class Supervisor:
             async with asyncio.timeout(spec.start_timeout) as limit:
                 async for event in self._placement.watch(handle):
                     match event:
-                        case Ready(address=address):
+                        case Ready(address=address, about=about_child):
                             limit.reschedule(None)
                             replica.address = address
+                            replica.about = about_child
                             connect = self._find_connect(spec.protocol)
                             # The options are the engine's, and the key is not for our own child.
                             about = msgspec.structs.replace(pool.settings, options={}, key="")
-                            backend = connect(address, about, pool.settings.name)
+                            backend = connect(address, about, "")
                             self._dispatch.ready(pool, replica, backend, spec.slots)
                             log.info("replica %s is ready at %s", replica.id, address)
                         case Exited():

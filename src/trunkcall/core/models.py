@@ -74,16 +74,24 @@ def read_options(settings: ModelSettings, shape: type[_Options]) -> _Options:
 
     Raises ServingError (bad_request) naming an unknown or wrong option.
     """
-    for name in settings.options:
+    return convert_options(settings.options, shape, f"model {settings.name!r}")
+
+
+def convert_options(options: dict[str, Any], shape: type[_Options], of: str) -> _Options:
+    """Options in their shape; `of` says in errors whose they are.
+
+    Raises ServingError (bad_request) naming an unknown or wrong option.
+    """
+    for name in options:
         if name not in shape.__struct_fields__:
-            hint = did_you_mean(name, shape.__struct_fields__) if shape.__struct_fields__ else "This source has none."
-            raise ServingError("bad_request", f"model {settings.name!r}: unknown option {name!r}. {hint}", param=name)
+            hint = did_you_mean(name, shape.__struct_fields__) if shape.__struct_fields__ else "It has none."
+            raise ServingError("bad_request", f"{of}: unknown option {name!r}. {hint}", param=name)
     try:
-        return msgspec.convert(settings.options, shape)
+        return msgspec.convert(options, shape)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$.")
         name = path.rstrip("`")
-        raise ServingError("bad_request", f"model {settings.name!r}: option {name}: {reason}", param=name) from error
+        raise ServingError("bad_request", f"{of}: option {name}: {reason}", param=name) from error
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -99,7 +107,8 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     command: argv; env: added to the parent's environment; protocol: what the replica
     speaks over HTTP on loopback; slots: requests it serves at once; memory: bytes it is
-    expected to need; start_timeout and grace in seconds.
+    expected to need; start_timeout and grace in seconds; shown: what it prints is for the
+    server's own stderr too.
     """
 
     command: tuple[str, ...]
@@ -109,6 +118,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     memory: int = 0
     start_timeout: float = 600.0
     grace: float = 5.0
+    shown: bool = False
 
 
 State = Literal["off", "starting", "ready", "draining", "failed"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -174,9 +174,10 @@ class Handle(Protocol):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """The child answers at `address`."""
+    """The child answers at `address`; `about` is what it told of itself."""
 
     address: str
+    about: dict[str, Any] = {}
 
 
 class Exited(msgspec.Struct, frozen=True):
@@ -221,6 +222,18 @@ class Api(Protocol):
 
     def failure(self, error: ServingError) -> Response:
         """The error in this protocol's own words, before the first byte."""
+        ...
+
+
+@runtime_checkable
+class Resident(Protocol):
+    """An api with work of its own while it is served: it registers elsewhere, or looks after who registered here."""
+
+    async def live(self, url: str) -> None:
+        """Do that work until cancelled; `url` is where the api's listener answers.
+
+        Raises ServingError when the server has no purpose without it, which ends the server.
+        """
         ...
 
 

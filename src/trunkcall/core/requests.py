@@ -214,17 +214,36 @@ class Reporting(msgspec.Struct, frozen=True):
     token_ids: bool = False
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """Who asks: `key` names the access key (never its secret), `session` a conversation."""
+class Secret:
+    """A caller's own credential for an upstream; its text never shows in a log or a repr."""
 
-    key: str = ""
-    address: str = ""
-    session: str = ""
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text, for the header that carries it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+
+class Session(msgspec.Struct, frozen=True):
+    """The conversation that a request belongs to, where its protocol tells; `language` as in Accept-Language."""
+
+    conversation: str = ""
     user: str = ""
+    language: str = ""
 
 
 class Generate(msgspec.Struct, frozen=True, kw_only=True):
-    """One generation. `extra` maps a protocol to raw fields that only that protocol knows."""
+    """One generation.
+
+    extra: protocol -> raw fields that only that protocol knows; credential: the caller's own key
+    for the upstream, instead of the configured one.
+    """
 
     model: str
     prompt: Prompt
@@ -233,6 +252,8 @@ class Generate(msgspec.Struct, frozen=True, kw_only=True):
     stops: Stops = Stops()
     shape: Shape = Shape()
     reporting: Reporting = Reporting()
+    session: Session = Session()
+    credential: Secret | None = None
     user: str | UnsetType = UNSET
     extra: dict[str, dict[str, msgspec.Raw]] = {}
 
@@ -257,11 +278,14 @@ class Vectors(msgspec.Struct, frozen=True):
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """How many tokens a text has; `special` adds the tokens that a model puts around a prompt."""
+    """Which tokens a prompt has: a conversation as the model's template renders it, or one text.
+
+    special: with the tokens that a model puts around a text; a rendered conversation has its own.
+    """
 
     model: str
-    text: str
-    special: bool = False
+    prompt: MessagesPrompt | TextPrompt
+    special: bool = True
 
 
 class Tokens(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -25,10 +25,14 @@ _LINGER: Final = 1.0
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a child says once, as one JSON line: where it answers, or why it cannot start."""
+    """What a child says once, as one JSON line: where it answers, or why it cannot start.
+
+    about: what else its engine's users may want to know of it.
+    """
 
     address: str = ""
     error: str = ""
+    about: dict[str, Any] = {}
 
 
 class ParentLink:
@@ -99,9 +103,9 @@ class ChildLink:
             # The child's own children must not keep the link open.
             self._socket.set_inheritable(False)
 
-    def report(self, *, address: str = "", error: str = "") -> None:
+    def report(self, *, address: str = "", error: str = "", about: dict[str, Any] | None = None) -> None:
         """Tell the parent where we answer, or why we do not."""
-        line = msgspec.json.encode(Report(address, error[: _LONGEST_REPORT // 8])) + b"\n"
+        line = msgspec.json.encode(Report(address, error[: _LONGEST_REPORT // 8], about or {})) + b"\n"
         if self._socket is None:
             sys.stdout.write(line.decode())
             sys.stdout.flush()

@@ -129,6 +129,12 @@ class Application:
         try:
             if self._cors is not None:
                 exchange.extra_headers = self._cors.headers(exchange)
+            if self._cors is not None and exchange.method == "OPTIONS" and exchange.header(b"origin") is not None:
+                # A browser asks whether a page may call; without an origin it is the api's own business.
+                methods = self._table.methods(exchange.path)
+                if methods:
+                    await exchange.respond(self._cors.preflight(exchange, methods))
+                    return
             if found is None:
                 await exchange.respond(self._unrouted(exchange))
                 return
@@ -148,8 +154,6 @@ class Application:
 
     def _unrouted(self, exchange: Exchange) -> Response:
         methods = self._table.methods(exchange.path)
-        if exchange.method == "OPTIONS" and self._cors is not None and methods:
-            return self._cors.preflight(exchange, methods)
         if methods:
             error = ServingError("bad_request", f"{exchange.path} answers {', '.join(methods)}, not {exchange.method}")
             answer = self._default.failure(error)
@@ -166,7 +170,7 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        bound = socket.socket(info[0], socket.SOCK_STREAM)
+        bound = socket.socket(info[0], info[1], info[2])
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(info[4])

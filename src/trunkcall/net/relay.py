@@ -108,6 +108,12 @@ class Relay:
             watch.close()
         return not reply.left
 
+    def cut(self, exchange: Exchange, cause: ServingError) -> None:
+        """Stop the work for one exchange; does nothing when it has ended."""
+        for reply in tuple(self._live):
+            if reply.exchange is exchange:
+                reply.cut(cause)
+
     def cut_all(self, cause: ServingError) -> None:
         """Stop all work, as when draining has taken too long."""
         for reply in tuple(self._live):

@@ -14,6 +14,7 @@ from typing import Final, cast
 from trunkcall.core.models import LaunchSpec
 from trunkcall.core.ports import Exited, Handle, PlacementEvent, Ready
 from trunkcall.net.link import ParentLink
+from trunkcall.placement.echo import Echo
 
 LOG_LINES: Final = 200
 LONGEST_LINE: Final = 2000
@@ -47,7 +48,7 @@ class LogRing:
 class LocalChild(asyncio.SubprocessProtocol):
     """Fits core.ports.Handle; the event loop feeds it with the child's output and end."""
 
-    def __init__(self, link: ParentLink) -> None:
+    def __init__(self, link: ParentLink, echo: Echo | None = None) -> None:
         self.pid = 0
         self.address = ""
         self.link = link
@@ -56,6 +57,7 @@ class LocalChild(asyncio.SubprocessProtocol):
         self.ended: asyncio.Future[int] = self._loop.create_future()
         """The exit code, negative for a signal; set once the process is reaped."""
         self._ring = LogRing()
+        self._echo = echo
         self._transport: asyncio.SubprocessTransport | None = None
         self._exited = False
         self._silent = False
@@ -73,6 +75,8 @@ class LocalChild(asyncio.SubprocessProtocol):
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """It wrote something."""
         self._ring.feed(data)
+        if self._echo is not None:
+            self._echo.write(data)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         """It, and all who inherited its output, closed it."""
@@ -114,12 +118,18 @@ class LocalChild(asyncio.SubprocessProtocol):
 class LocalPlacement:
     """Fits core.ports.Placement; starts children on this machine."""
 
+    def __init__(self) -> None:
+        self._echo: Echo | None = None
+
     async def start(self, spec: LaunchSpec) -> LocalChild:
         """Start the command with its link; raises OSError when it cannot be started."""
         link = ParentLink()
+        if spec.shown and self._echo is None:
+            self._echo = Echo()
+        echo = self._echo if spec.shown else None
         try:
             _, child = await asyncio.get_running_loop().subprocess_exec(
-                lambda: LocalChild(link),
+                lambda: LocalChild(link, echo),
                 *spec.command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -141,7 +151,7 @@ class LocalPlacement:
         report = child.link.report.result() if child.link.report.done() else None
         if report is not None and report.address:
             child.address = report.address
-            yield Ready(report.address)
+            yield Ready(report.address, report.about)
         await asyncio.wait((child.ended,))
         code = child.ended.result()
         error = report.error if report is not None else ""

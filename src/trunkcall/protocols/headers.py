@@ -1,4 +1,4 @@
-"""Trunkcall's own headers: which fields were not honoured, and whether the caller minds."""
+"""Trunkcall's own headers: which fields were not honoured, whether the caller minds, and how long it will wait."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Header
 
 STRICT: Final = b"x-trunkcall-strict"
 DROPPED: Final = b"x-trunkcall-dropped"
+TIMEOUT: Final = b"x-trunkcall-timeout"
 
 _YES: Final = frozenset({b"1", b"true", b"yes"})
 _UNFIT: Final = re.compile(r"[^!-+\--~]")
@@ -18,6 +20,18 @@ _UNFIT: Final = re.compile(r"[^!-+\--~]")
 def is_strict(value: bytes | None) -> bool:
     """Whether the value of the strict header asks for an error where a field cannot be honoured."""
     return value is not None and value.lower() in _YES
+
+
+def read_timeout(value: bytes) -> float:
+    """Seconds that the caller gives the whole answer; ServingError (bad_request) for what is not such a number."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        name = TIMEOUT.decode()
+        raise ServingError("bad_request", f"{name} must be a number of seconds above 0, such as 30", param=name)
+    return seconds
 
 
 def dropped_header(names: Iterable[str]) -> Header:

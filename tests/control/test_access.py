@@ -1,0 +1,63 @@
+"""Who may call and who may register, by key and by network."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from trunkcall.control.access import Networks, allow_calls, allow_workers
+from trunkcall.core.errors import ServingError
+
+
+class Caller:
+    """What the guards look at of an exchange."""
+
+    def __init__(self, client: str, principal: str = "") -> None:
+        self.client = client
+        self.principal = principal
+
+
+def passes(check: Any, client: str, principal: str = "") -> bool:
+    try:
+        check(cast(Any, Caller(client, principal)))
+    except ServingError as error:
+        assert error.kind == "forbidden"
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("words", "address", "inside"),
+    [
+        (["10.0.0.0/8"], "10.1.2.3", True),
+        (["10.0.0.0/8"], "11.1.2.3", False),
+        (["10.0.0.7"], "10.0.0.7", True),
+        (["10.0.0.0/8"], "::ffff:10.1.2.3", True),
+        (["fd00::/8"], "fd12::1", True),
+        (["0.0.0.0/0"], "fd12::1", False),
+        (["0.0.0.0/0"], "", False),
+        (["0.0.0.0/0"], "unix:/tmp/socket", False),
+        ([], "127.0.0.1", False),
+    ],
+)
+def test_networks(words: list[str], address: str, inside: bool) -> None:
+    assert (address in Networks(words)) is inside
+
+
+@pytest.mark.parametrize(
+    ("networks", "client", "may_call", "may_register"),
+    [
+        ((), "10.1.1.1", True, False),
+        ((), "127.0.0.1", True, True),
+        (("10.0.0.0/8",), "10.1.1.1", True, True),
+        (("10.0.0.0/8",), "192.168.1.1", False, False),
+        (("10.0.0.0/8",), "::1", True, True),
+    ],
+)
+def test_calls_are_open_and_registration_is_not(
+    networks: tuple[str, ...], client: str, may_call: bool, may_register: bool
+) -> None:
+    assert passes(allow_calls(networks), client) is may_call
+    assert passes(allow_workers(networks), client) is may_register
+    assert passes(allow_workers(networks), client, principal="ops"), "a key opens it too"
