@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,11 +90,78 @@ def test_a_streamed_chat() -> None:
     tail = b',"logprobs":null,"finish_reason":null}]}\n\n'
     assert first == head + b'{"role":"assistant","content":""}' + tail + head + b'{"content":"a\\"\\n"}' + tail
     assert emitter.feed(Text(0, "é")) == head + '{"content":"é"}'.encode() + tail
-    assert emitter.feed(Notice("warning", "slow\nday")) == b": warning: slow day\n\n"
     assert emitter.feed(Usage(1, 2)) == b""
     assert emitter.feed(Finish(0, "length")) == head + b'{},"logprobs":null,"finish_reason":"length"}]}\n\n'
     assert emitter.end() == b"data: [DONE]\n\n"
     assert emitter.end() == b""
+
+
+CHAT_NOTHING = {"index": 0, "delta": {}, "logprobs": None}
+TEXT_NOTHING = {"index": 0, "text": "", "logprobs": None}
+
+
+@pytest.mark.parametrize(
+    ("make", "request_", "nothing"),
+    [(ChatEmitter, chat(stream=True), CHAT_NOTHING), (CompletionEmitter, completion(stream=True), TEXT_NOTHING)],
+)
+def test_notices_are_chunks_that_add_nothing(make: Any, request_: Generate, nothing: dict[str, Any]) -> None:
+    early, middle, late = Notice("info", "loaded"), Notice("warning", 'slow\n"day'), Notice("warning", "cut")
+    events = (early, START, Text(0, "a"), middle, Text(0, "b"), Finish(0, "length"), late)
+    told = [{"level": event.level, "text": event.text} for event in (early, middle, late)]
+    stream = run(make(request_, True), *events)
+    found = [json.loads(payload) for payload in SseReader().feed(stream)[:-1]]
+    noticed = [chunk for chunk in found if "notices" in chunk]
+    assert [chunk.pop("notices") for chunk in noticed] == [[one] for one in told]
+    assert [chunk["choices"] for chunk in noticed] == [
+        [{**nothing, "finish_reason": reason}] for reason in (None, None, "length")
+    ]
+    assert len({tuple(chunk.keys()) for chunk in found}) == 1
+    # What the tap learns about a stream from its first chunk holds for these too.
+    assert stream.count(b',"logprobs":null,"finish_reason":null}]}\n\n') == len(found) - 2
+    assert json.loads(run(make(request_, False), *events))["notices"] == told
+    assert "notices" not in json.loads(run(make(request_, False), START, Finish(0, "stop")))
+
+
+class _Noticing(BaseHTTPRequestHandler):
+    """Answers each call with one word and one notice on either side of it."""
+
+    def do_POST(self) -> None:
+        stream = json.loads(self.rfile.read(int(self.headers["content-length"]))).get("stream", False)
+        make = (
+            ChatEmitter(chat(), stream)
+            if self.path.endswith("/chat/completions")
+            else CompletionEmitter(completion(), stream)
+        )
+        events = (START, Notice("info", "a"), Text(0, "yes"), Notice("warning", "b"), Finish(0, "stop"))
+        data = run(make, *events)
+        self.send_response(200)
+        self.send_header("content-type", make.content_type.decode())
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_the_official_sdk_shows_notices() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Noticing) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/v1"
+            with openai.OpenAI(base_url=url, api_key="any", max_retries=0, timeout=20) as client:
+                asked: list[Any] = [{"role": "user", "content": "x"}]
+                chats = list(client.chat.completions.create(model="m", messages=asked, stream=True))
+                whole_chat = client.chat.completions.create(model="m", messages=asked)
+                completions = list(client.completions.create(model="m", prompt="x", stream=True))
+                whole_completion = client.completions.create(model="m", prompt="x")
+        finally:
+            server.shutdown()
+    told = [{"level": "info", "text": "a"}, {"level": "warning", "text": "b"}]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chats) == "yes"
+    assert "".join(chunk.choices[0].text for chunk in completions) == "yes"
+    for found in (chats, completions, [whole_chat], [whole_completion]):
+        assert [notice for part in found for notice in (part.model_extra or {}).get("notices", [])] == told
 
 
 def test_usage_comes_last_and_only_when_asked_for() -> None:
@@ -322,6 +392,7 @@ def test_token_prompts_are_echoed_when_the_engine_told_their_text() -> None:
 # --- round trips ----------------------------------------------------------------------------------
 
 texts = st.text(min_size=1, max_size=6)
+notices = st.builds(Notice, st.sampled_from(["info", "warning"]), texts)
 pieces = st.one_of(
     st.builds(Text, st.integers(0, 1), texts),
     st.builds(Thinking, st.integers(0, 1), texts),
@@ -330,6 +401,7 @@ pieces = st.one_of(
         lambda index, text: Text(index, text, (3, 4), (TokenLogprob(text, -1.5, (7,)),)), st.integers(0, 1), texts
     ),
     st.builds(lambda index, text: ToolCall(index, 0, text), st.integers(0, 1), texts),
+    notices,
 )
 usages = st.none() | st.builds(
     Usage, st.integers(0, 99), st.integers(0, 99), st.none() | st.integers(0, 9), st.none() | st.integers(0, 9)
@@ -353,6 +425,8 @@ def spoken(events: list[Event]) -> dict[Any, Any]:
                 said[key] = (id, name, arguments + event.arguments)
             case Finish():
                 said[("finish", event.index)] = event.reason
+            case Notice():
+                said["notices"] = (*said.get("notices", ()), event)
             case _:
                 said[type(event).__name__] = event
     return {key: value for key, value in said.items() if value not in ("", ())}
@@ -378,7 +452,7 @@ def test_what_a_chat_says_is_read_back(given: list[Any], usage: Usage | None) ->
     assert spoken(read_chat_answer(body)) == spoken(events)
 
 
-@given(st.lists(st.builds(Text, st.integers(0, 1), texts), max_size=6), usages, st.booleans())
+@given(st.lists(st.builds(Text, st.integers(0, 1), texts) | notices, max_size=6), usages, st.booleans())
 def test_what_a_completion_says_is_read_back(given: list[Any], usage: Usage | None, echo: bool) -> None:
     events: list[Event] = [Start("cmpl-1", "m", 5), *given, Finish(0, "stop"), Finish(1, "length")]
     events += [usage] if usage is not None else []

@@ -18,6 +18,7 @@ from trunkcall.core.events import (
     Event,
     Fault,
     Finish,
+    Notice,
     PromptTokens,
     Refusal,
     Start,
@@ -179,6 +180,24 @@ def test_odd_servers_are_understood() -> None:
     assert feed(chunk(delta(finish="length")))[1:] == [Finish(0, "length")]
     assert feed(chunk(delta(refusal="no")), b"[DONE]")[1] == Refusal(0, "no")
     assert feed(chunk(delta(reasoning="hm")), b"[DONE]")[1] == Thinking(0, "hm")
+
+
+@pytest.mark.parametrize(
+    ("notices", "read"),
+    [
+        ('[{"level":"warning","text":"a"},{"text":"b"}]', [Notice("warning", "a"), Notice("info", "b")]),
+        ('[{"level":"severe","text":"a","more":1}]', [Notice("info", "a")]),
+        ("[]", []),
+        ("null", []),
+        ('["what another server may mean"]', []),
+        ('{"level":"warning"}', []),
+    ],
+)
+def test_notices_of_another_trunkcall(notices: str, read: list[Event]) -> None:
+    choice = '{"index":0,"message":{"content":"x"},"text":"x","finish_reason":"stop"}'
+    body = f'{{"id":"1","model":"m","created":1,"notices":{notices},"choices":[{choice}]}}'.encode()
+    for read_answer in (read_chat_answer, read_completion_answer):
+        assert read_answer(body) == [Start("1", "m", 1), *read, Text(0, "x"), Finish(0, "stop")]
 
 
 def test_nothing_comes_after_a_finish_and_usage_comes_once() -> None:

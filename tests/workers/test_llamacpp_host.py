@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from trunkcall.backends.openai import OpenAI
+from trunkcall.core.requests import Count, Message, MessagesPrompt, TextPart, TextPrompt
 from trunkcall.pocket import gguf_path
 
 CHAT = "/v1/chat/completions"
@@ -260,6 +262,100 @@ def test_tokens_there_and_back(pocket: Any) -> None:
     assert pocket.ask("/detokenize", tokens=ids)["content"] == "good day 😀"
     assert "good day" in pocket.ask("/apply-template", messages=[{"role": "user", "content": "good day"}])["prompt"]
     assert pocket.refusal("/tokenize", {"content": 5})["status"] == 400
+
+
+@pytest.fixture(scope="session")
+def bos_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pocket model, told to begin each prompt with a token of its own."""
+    data = bytearray(gguf_path().read_bytes())
+    key = b"tokenizer.ggml.add_bos_token"
+    at = data.index(key) + len(key) + 4
+    assert data[at] == 0
+    data[at] = 1
+    path = tmp_path_factory.mktemp("bos") / "bos.gguf"
+    path.write_bytes(data)
+    return path
+
+
+TURNS = [{"role": "system", "content": "Be brief."}, *MESSAGES]
+
+
+@pytest.mark.parametrize("own_first_token", [False, True])
+def test_tokens_are_counted_as_a_prompt_has_them(
+    hosts: Callable[..., Any], bos_model: Path, own_first_token: bool
+) -> None:
+    host = hosts(bos_model) if own_first_token else hosts(slots=4)
+    counted = host.ask("/tokenize", model="tiny", messages=TURNS)
+    used = host.ask(CHAT, messages=TURNS, max_tokens=1)["usage"]["prompt_tokens"]
+    assert (counted["count"], counted["max_model_len"]) == (
+        used,
+        json.loads(host.call("/props")[2])["default_generation_settings"]["n_ctx"],
+    )
+    assert len(counted["tokens"]) == used
+    text = "The capital <|im_end|> of 😀"
+    whole = host.ask("/tokenize", model="tiny", prompt=text)
+    used = host.ask("/v1/completions", prompt=text, max_tokens=1)["usage"]["prompt_tokens"]
+    assert whole["count"] == len(whole["tokens"]) == used
+    bare = host.ask("/tokenize", model="tiny", prompt=text, add_special_tokens=False)["tokens"]
+    assert whole["tokens"][own_first_token:] == bare
+
+
+def test_what_shapes_a_rendered_prompt_shapes_the_count(pocket: Any, hosts: Callable[..., Any]) -> None:
+    able = hosts(slots=2, template=TOOL_TEMPLATE)
+    plain = able.ask("/tokenize", messages=MESSAGES)["count"]
+    assert able.ask("/tokenize", messages=MESSAGES, tools=[TOOL])["count"] > plain
+    assert able.ask("/tokenize", messages=MESSAGES, add_generation_prompt=False)["count"] < plain
+    for fields, dropped in (
+        ({"tools": [TOOL], "chat_template": "x"}, "chat_template, tools"),
+        ({"add_special_tokens": True, "return_token_strs": True}, "add_special_tokens, return_token_strs"),
+        ({"add_special_tokens": False, "return_token_strs": False}, None),
+    ):
+        status, headers, _ = pocket.call("/tokenize", {"messages": MESSAGES, **fields})
+        assert (status, headers.get("x-trunkcall-dropped")) == (200, dropped)
+    assert (
+        pocket.call("/tokenize", {"prompt": "a", "return_token_strs": True})[1]["x-trunkcall-dropped"]
+        == "return_token_strs"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": "hello"}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": [*MESSAGES, {"role": "user", "content": [{"type": "image_url"}]}]}, "messages[1].content[0]"),
+        ({"prompt": ["a"]}, "prompt"),
+        ({"prompt": "a", "add_special_tokens": "yes"}, "add_special_tokens"),
+    ],
+)
+def test_what_cannot_be_counted_is_named(pocket: Any, fields: dict[str, Any], param: str) -> None:
+    error = pocket.refusal("/tokenize", fields)
+    assert (error["status"], error["param"]) == (400, param)
+
+
+def test_a_conversation_that_the_template_refuses(hosts: Callable[..., Any]) -> None:
+    picky = hosts(
+        slots=1,
+        template="{% for m in messages %}{{ raise_exception('no wizards') if m.content == 'abra' else m.content }}{% endfor %}",
+    )
+    messages = [{"role": "user", "content": "abra"}]
+    for path in ("/tokenize", CHAT):
+        error = picky.refusal(path, {"messages": messages})
+        assert (error["status"], "no wizards" in error["message"]) == (400, True)
+
+
+@pytest.mark.anyio
+async def test_a_backend_counts_the_tokens_of_this_host(pocket: Any) -> None:
+    backend = OpenAI(f"{pocket.report['address']}/v1", "tiny")
+    turns = MessagesPrompt(tuple(Message("user", (TextPart(turn["content"]),)) for turn in MESSAGES))
+    text = TextPrompt(("good day 😀",))
+    try:
+        counted = await backend.count(Count(model="m", prompt=turns))
+        plain = await backend.count(Count(model="m", prompt=text))
+    finally:
+        await backend.aclose()
+    assert len(counted.ids) == pocket.chat(max_tokens=1)["usage"]["prompt_tokens"]
+    assert list(plain.ids) == pocket.ask("/tokenize", content="good day 😀")["tokens"]
 
 
 def test_embeddings(pocket: Any, hosts: Callable[..., Any]) -> None:

@@ -29,10 +29,9 @@ class OpenAI:
 
     def routes(self) -> Sequence[Route]:
         """What is served."""
-        chat = partial(self._generate, "/chat/completions", codec.read_chat, codec.ChatEmitter)
         text = partial(self._generate, "/completions", codec.read_completion, codec.CompletionEmitter)
         return (
-            Route("POST", "/v1/chat/completions", chat),
+            Route("POST", "/v1/chat/completions", self.chat),
             Route("POST", "/v1/completions", text),
             Route("POST", "/v1/embeddings", self._embed),
             Route("GET", "/v1/models", self._models),
@@ -42,6 +41,10 @@ class OpenAI:
     def failure(self, error: ServingError) -> Response:
         """The error in OpenAI's shape."""
         return codec.failure(error)
+
+    async def chat(self, exchange: Exchange) -> None:
+        """Answer a chat completion, under whatever path it came."""
+        await self._generate("/chat/completions", codec.read_chat, codec.ChatEmitter, exchange)
 
     async def _generate(self, path: str, read: _Read, emit: _Emit, exchange: Exchange) -> None:
         body = await exchange.body()

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from trunkcall.backends.scripted import Scripted
-from trunkcall.core.models import ModelSettings
-from trunkcall.core.requests import Generate, MessagesPrompt, TextPrompt
+from trunkcall.backends.scripted import Scripted, ScriptedOptions, for_each_prompt
+from trunkcall.core.models import ModelSettings, read_options
 
-_ANSWER = "This is a fixed answer from the dummy model."
+
+class DummyOptions(ScriptedOptions, frozen=True):
+    """A model's `options`. text: the answer."""
+
+    text: str = "This is a fixed answer from the dummy model."
 
 
 def connect(target: str, settings: ModelSettings, model: str) -> Scripted:
-    """`dummy` answers at once; `dummy:0.05` waits so many seconds before each word."""
-    return Scripted(_same, target, settings)
+    """`dummy` answers at once; `dummy:0.05` waits so many seconds before each piece.
 
-
-def _same(request: Generate) -> tuple[str, ...]:
-    match request.prompt:
-        case MessagesPrompt():
-            return (_ANSWER,)
-        case TextPrompt(texts=texts):
-            return (_ANSWER,) * len(texts)
-        case tokens:
-            return (_ANSWER,) * len(tokens.prompts)
+    Raises ServingError (bad_request) as Scripted does, and for wrong options.
+    """
+    options = read_options(settings, DummyOptions)
+    return Scripted(lambda request: for_each_prompt(request, options.text), target, settings, options)

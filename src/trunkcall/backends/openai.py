@@ -3,53 +3,45 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Annotated, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
-from trunkcall.core.errors import ServingError
+from trunkcall.backends.upstream import PROBE, UpstreamOptions, entered
+from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.events import Event
 from trunkcall.core.meter import Meter
 from trunkcall.core.models import Health, ModelSettings, read_options
 from trunkcall.core.ports import Header
-from trunkcall.core.requests import Embed, Generate, MessagesPrompt, Vectors, Wire
-from trunkcall.net.client import Client, Exchanged, Incoming, Timeouts
+from trunkcall.core.requests import Count, Embed, Generate, MessagesPrompt, Secret, Tokens, Vectors, Wire
+from trunkcall.net.client import Client, Exchanged, Incoming
 from trunkcall.net.credentials import read_secret
 from trunkcall.protocols import openai as codec
 from trunkcall.protocols.frames import SseReader
 from trunkcall.protocols.headers import DROPPED, STRICT, read_dropped
+from trunkcall.protocols.openai_tokenize import emit_count, read_tokens
 
 _OPENAI_HOST: Final = "api.openai.com"
-_Seconds = Annotated[float, msgspec.Meta(ge=0)]
-_PROBE: Final = Timeouts(connect=2.0, first_byte=5.0, idle=5.0, whole=10.0)
+_ACCEPTING: Final = b"Content-Type: application/json\r\nAccept: text/event-stream, application/json\r\n"
+_KEY: Final = re.compile(r"[!-~]+")
+_OF_A_KEY: Final[dict[int, Kind]] = {401: "unauthenticated", 403: "forbidden"}
+"""What an upstream's status is when the key was the caller's; with ours it is an error of the upstream."""
+_NO_ROUTE: Final = frozenset({404, 405, 501})
 
 
-class OpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model's `options` for an upstream; times in seconds, 0 is no limit.
+class OpenAIOptions(UpstreamOptions, frozen=True, forbid_unknown_fields=True):
+    """A model's `options` for an upstream.
 
     normalise: read each answer and write it anew, in OpenAI's exact shape, instead of passing
     bytes; for upstreams that speak it loosely.
     """
 
     normalise: bool = False
-    connect_timeout: _Seconds = 5.0
-    first_byte_timeout: _Seconds = 600.0
-    idle_timeout: _Seconds = 120.0
-    whole_timeout: _Seconds = 0.0
-
-    @property
-    def timeouts(self) -> Timeouts:
-        """The four limits as the client takes them."""
-        return Timeouts(
-            self.connect_timeout or None,
-            self.first_byte_timeout or None,
-            self.idle_timeout or None,
-            self.whole_timeout or None,
-        )
 
 
 class OpenAI:
@@ -62,14 +54,12 @@ class OpenAI:
         self._client = Client(f"{parts.scheme}://{parts.netloc}", timeouts=options.timeouts, reuse_after_stream=True)
         self._prefix = (parts.path.rstrip("/") or "/v1").encode()
         self._model = model
-        self._headers = b"Content-Type: application/json\r\nAccept: text/event-stream, application/json\r\n"
-        if secret:
-            self._headers += b"Authorization: Bearer %b\r\n" % secret.encode()
+        self._headers = _ACCEPTING + _authorization(secret) if secret else _ACCEPTING
 
     async def health(self) -> Health:
         """Whether the upstream lists its models, and which."""
         try:
-            sent = self._client.request(b"GET", self._prefix + b"/models", self._headers, timeouts=_PROBE)
+            sent = self._client.request(b"GET", self._prefix + b"/models", self._headers, timeouts=PROBE)
             async with sent as answer:
                 body = await answer.read()
                 if answer.status != 200:
@@ -102,15 +92,23 @@ class OpenAI:
 
     @asynccontextmanager
     async def open(self, request: Generate, meter: Meter) -> AsyncGenerator[AsyncGenerator[Event]]:
-        """Ask in OpenAI's words, whatever the caller's were; always streamed, so that leaving stops the work."""
+        """Ask in OpenAI's words, whatever the caller's were; always streamed, so that leaving stops the work.
+
+        The request's own key goes out instead of the configured one, and `llm_model` of Kuwa's bots
+        names another model of the upstream.
+
+        Raises ServingError, among others unauthenticated when the request's own key is refused.
+        """
+        key = None if request.credential is None else _key(request.credential)
+        request, model = _choose_model(request, self._model)
         chat = isinstance(request.prompt, MessagesPrompt)
         streamed = msgspec.structs.replace(
             request, reporting=msgspec.structs.replace(request.reporting, stream=True, usage_in_stream=True)
         )
-        body, dropped = (codec.emit_chat if chat else codec.emit_completion)(streamed, self._model)
+        body, dropped = (codec.emit_chat if chat else codec.emit_completion)(streamed, model)
         meter.dropped = dropped
         path = b"/chat/completions" if chat else b"/completions"
-        async with self._answer(path, body) as answer:
+        async with self._answer(self._prefix + path, body, key) as answer:
             meter.dropped += next((read_dropped(value) for name, value in answer.headers if name == DROPPED), ())
             events = _events(answer, codec.ChatStreamReader() if chat else codec.CompletionStreamReader(streamed))
             try:
@@ -121,16 +119,36 @@ class OpenAI:
     async def embed(self, request: Embed) -> Vectors:
         """Vectors for texts or token ids."""
         body, _ = codec.emit_embedding(request, self._model)
-        async with self._answer(b"/embeddings", body) as answer:
+        async with self._answer(self._prefix + b"/embeddings", body) as answer:
             return codec.read_embedding_answer(await answer.read())
 
+    async def count(self, request: Count) -> Tokens:
+        """The tokens of a prompt, as /tokenize beside /v1 gives them.
+
+        Raises ServingError (unsupported) when the upstream has no such route, or one that is not vLLM's.
+        """
+        body = emit_count(request, self._model)
+        try:
+            async with self._answer(self._prefix.removesuffix(b"/v1") + b"/tokenize", body) as answer:
+                return read_tokens(await answer.read())
+        except ServingError as error:
+            if error.upstream is None or error.upstream[0] not in _NO_ROUTE or error.kind == "no_model":
+                raise
+            raise ServingError(
+                "unsupported",
+                f"the upstream does not count tokens; use another where they are needed ({error.message})",
+                upstream=error.upstream,
+            ) from error
+
     @asynccontextmanager
-    async def _answer(self, path: bytes, body: bytes) -> AsyncGenerator[Incoming]:
-        sent = self._client.request(b"POST", self._prefix + path, self._headers, body)
-        answer = await _entered(sent)
+    async def _answer(self, target: bytes, body: bytes, key: str | None = None) -> AsyncGenerator[Incoming]:
+        """key: the caller's own, instead of the configured one."""
+        headers = self._headers if key is None else _ACCEPTING + _authorization(key)
+        sent = self._client.request(b"POST", target, headers, body)
+        answer = await entered(sent)
         try:
             if answer.status >= 400:
-                raise codec.read_error(answer.status, await answer.read())
+                raise _refusal(answer.status, await answer.read(), key)
             yield answer
         finally:
             await sent.__aexit__(None, None, None)
@@ -153,7 +171,7 @@ class Forwarding:
         self.streamed = False
 
     async def __aenter__(self) -> Forwarding:
-        incoming = self._incoming = await _entered(self._sent)
+        incoming = self._incoming = await entered(self._sent)
         self.status = incoming.status
         self.headers = incoming.headers
         for name, value in incoming.headers:
@@ -197,6 +215,50 @@ class Forwarding:
                 return passed
 
 
+def _authorization(key: str) -> bytes:
+    return b"Authorization: Bearer %b\r\n" % key.encode()
+
+
+def _key(credential: Secret) -> str:
+    key = credential.reveal().strip()
+    if not _KEY.fullmatch(key):
+        # Checked here, because the client would name the header lines that do not fit.
+        raise ServingError(
+            "unauthenticated",
+            "the key for the upstream is empty or has characters that a key cannot have; send another",
+        )
+    return key
+
+
+def _refusal(status: int, body: bytes, key: str | None) -> ServingError:
+    """An upstream's error; a caller's own key, which the upstream may quote, is taken out of it."""
+    if key is None:
+        return codec.read_error(status, body)
+    error = codec.read_error(status, body.replace(key.encode(), b"***"))
+    if error.kind != "upstream_error" or status not in _OF_A_KEY:
+        return error
+    return ServingError(
+        _OF_A_KEY[status],
+        f"the key that came with the request was not accepted; send another one ({error.message})",
+        upstream=error.upstream,
+    )
+
+
+def _choose_model(request: Generate, otherwise: str) -> tuple[Generate, str]:
+    """The upstream's model for a request, and the request without the field that chose it; null chooses none."""
+    own = request.extra.get("kuwa", {})
+    if "llm_model" not in own:
+        return request, otherwise
+    try:
+        model = msgspec.json.decode(own["llm_model"], type=str | None)
+    except msgspec.DecodeError:
+        raise ServingError(
+            "bad_request", "llm_model: expected the name of a model, as text", param="llm_model"
+        ) from None
+    rest = {name: raw for name, raw in own.items() if name != "llm_model"}
+    return msgspec.structs.replace(request, extra={**request.extra, "kuwa": rest}), model or otherwise
+
+
 class _Model(msgspec.Struct):
     id: str
 
@@ -215,16 +277,6 @@ async def _events(
                 yield event
     for event in reader.end():
         yield event
-
-
-async def _entered(sent: Exchanged) -> Incoming:
-    """The answer's head; `unreachable` when it failed before a byte was seen, so that the work cannot have begun."""
-    try:
-        return await sent.__aenter__()
-    except ServingError as error:
-        if error.kind in ("upstream_error", "draining") and sent.zero_bytes:
-            raise ServingError("unreachable", error.message, detail=error.detail) from error
-        raise
 
 
 def connect(target: str, settings: ModelSettings, model: str) -> OpenAI:

@@ -36,6 +36,7 @@ from trunkcall.protocols.openai_whole import (
     completion_logprobs,
     echo_of,
     named,
+    notices_of,
     usage_of,
 )
 
@@ -61,6 +62,8 @@ class _Answer:
         self._heads: dict[int, bytes] = {}
         self._answer = answer
         self._usage: Usage | None = None
+        self._early: list[Notice] = []
+        self._reason = b"null"
         self._over = False
 
     def end(self) -> bytes:
@@ -80,6 +83,18 @@ class _Answer:
             return failure(error).body
         self._over = True
         return fault_frame(error) + DONE_FRAME
+
+    def _notice(self, notice: Notice, nothing: bytes) -> bytes:
+        """A chunk that adds nothing to choice 0, because no SDK shows a comment; `nothing` is its empty member.
+
+        The notice stands in front, so that the chunk ends as others do, which watchers of a stream count on.
+        """
+        return b'%b"notices":%b,"choices":[{"index":0,%b,"logprobs":null,"finish_reason":%b}]}\n\n' % (
+            self._head,
+            _encode(notices_of((notice,))),
+            nothing,
+            self._reason,
+        )
 
 
 class ChatEmitter(_Answer):
@@ -116,18 +131,25 @@ class ChatEmitter(_Answer):
             case Finish():
                 opened = self._open(event.index)
                 reason = _encode(chat_finish(event.reason))
+                if event.index == 0:
+                    self._reason = reason
                 return b'%b%b{},"logprobs":null,"finish_reason":%b}]}\n\n' % (opened, self._heads[event.index], reason)
             case Start():
                 chunk = _chunk_head(named("chatcmpl-", event.id), "chat.completion.chunk", self._request.model, event)
                 self._head = b"data: %b" % chunk
-                return b""
+                return b"".join([self._feed(notice) for notice in self._early])
             case Usage():
                 self._usage = event
                 return b""
             case Fault():
                 return self.fault(event.error)
-            case Queue() | Notice():
+            case Queue():
                 return comment_frame(event)
+            case Notice() if not self._head:
+                self._early.append(event)
+                return b""
+            case Notice():
+                return self._open(0) + self._notice(event, b'"delta":{}')
             case PromptTokens():
                 return b""
 
@@ -192,11 +214,13 @@ class CompletionEmitter(_Answer):
             case Finish():
                 opened = self._open(event.index)
                 reason = _encode(completion_finish(event.reason))
+                if event.index == 0:
+                    self._reason = reason
                 return b'%b%b"","logprobs":null,"finish_reason":%b}]}\n\n' % (opened, self._heads[event.index], reason)
             case Start():
                 chunk = _chunk_head(named("cmpl-", event.id), "text_completion", self._request.model, event)
                 self._head = b"data: %b" % chunk
-                return b""
+                return b"".join([self._feed(notice) for notice in self._early])
             case Usage():
                 self._usage = event
                 return b""
@@ -205,8 +229,13 @@ class CompletionEmitter(_Answer):
                 return b""
             case Fault():
                 return self.fault(event.error)
-            case Queue() | Notice():
+            case Queue():
                 return comment_frame(event)
+            case Notice() if not self._head:
+                self._early.append(event)
+                return b""
+            case Notice():
+                return self._notice(event, b'"text":""')
             case Thinking() | Refusal() | ToolCall():
                 return b""
 
@@ -237,10 +266,9 @@ class CompletionEmitter(_Answer):
         )
 
 
-def comment_frame(event: Queue | Notice) -> bytes:
-    """What is no part of the answer, as a comment in the stream."""
-    said = f"queue position {event.position}" if isinstance(event, Queue) else f"{event.level}: {event.text}"
-    return comment(said)
+def comment_frame(event: Queue) -> bytes:
+    """That the request waits, as a comment in the stream."""
+    return comment(f"queue position {event.position}")
 
 
 def _chunk_head(id: str, object: str, model: str, start: Start) -> bytes:

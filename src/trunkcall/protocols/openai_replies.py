@@ -16,6 +16,7 @@ from trunkcall.core.events import (
     Fault,
     Finish,
     FinishReason,
+    Notice,
     PromptTokens,
     Refusal,
     Start,
@@ -127,6 +128,12 @@ class _Answer(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: WireUsage | None = None
     error: Raw = Raw(b"")
+    notices: Raw = Raw(b"")
+
+
+class _Notice(msgspec.Struct):
+    text: str
+    level: str = "info"
 
 
 class _Embedding(msgspec.Struct):
@@ -140,6 +147,7 @@ class _Embeddings(msgspec.Struct):
 
 
 _answer = msgspec.json.Decoder(_Answer)
+_notices = msgspec.json.Decoder(list[_Notice])
 _embeddings = msgspec.json.Decoder(_Embeddings)
 _encode = msgspec.json.Encoder().encode
 
@@ -191,6 +199,8 @@ class ChatStreamReader:
             events.append(
                 Start(answer.id or "", answer.model or "", int(answer.created or 0), answer.system_fingerprint)
             )
+        if answer.notices:
+            events.extend(_read_notices(answer.notices))
         for choice in answer.choices or ():
             if choice.index not in self._finished:
                 self._open.add(choice.index)
@@ -357,6 +367,14 @@ def _vector(embedding: tuple[float, ...] | str) -> tuple[float, ...]:
         return embedding
     data = base64.b64decode(embedding, validate=True)
     return struct.unpack(f"<{len(data) // 4}f", data)
+
+
+def _read_notices(raw: Raw) -> list[Notice]:
+    """Those of another Trunkcall; nothing where an upstream means something else by the word."""
+    try:
+        return [Notice("warning" if one.level == "warning" else "info", one.text) for one in _notices.decode(raw)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
 
 
 def _token_logprobs(logprobs: _Logprobs) -> tuple[TokenLogprob, ...] | None:

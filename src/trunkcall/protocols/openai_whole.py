@@ -54,6 +54,7 @@ class Collected:
         self.choices: dict[int, _Choice] = {}
         self.prompts: list[tuple[TokenLogprob, ...]] = []
         self.usage: Usage | None = None
+        self.notices: list[Notice] = []
 
     def add(self, event: Event) -> None:
         """Take one event in; raises the error of a Fault, which a whole answer can still be replaced by."""
@@ -84,7 +85,9 @@ class Collected:
                 self.prompts.append(event.tokens)
             case Fault():
                 raise event.error
-            case Queue() | Notice():
+            case Notice():
+                self.notices.append(event)
+            case Queue():
                 pass
 
     def _choice(self, index: int) -> _Choice:
@@ -130,8 +133,7 @@ def chat_answer(whole: Collected, request: Generate) -> dict[str, Any]:
             entry["token_ids"] = choice.token_ids
         choices.append(entry)
     made["choices"] = choices
-    if whole.usage is not None:
-        made["usage"] = usage_of(whole.usage)
+    _add_end(made, whole)
     return made
 
 
@@ -152,9 +154,20 @@ def completion_answer(whole: Collected, request: Generate) -> dict[str, Any]:
             entry["token_ids"] = choice.token_ids
         choices.append(entry)
     made["choices"] = choices
+    _add_end(made, whole)
+    return made
+
+
+def _add_end(made: dict[str, Any], whole: Collected) -> None:
     if whole.usage is not None:
         made["usage"] = usage_of(whole.usage)
-    return made
+    if whole.notices:
+        made["notices"] = notices_of(whole.notices)
+
+
+def notices_of(notices: Iterable[Notice]) -> list[dict[str, str]]:
+    """Our own member `notices`, which SDKs keep among a model's extra fields."""
+    return [{"level": notice.level, "text": notice.text} for notice in notices]
 
 
 def echo_of(

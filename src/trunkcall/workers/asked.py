@@ -48,6 +48,8 @@ _NO_DIFFERENCE: Final[dict[str, tuple[bytes, ...]]] = {
     "return_token_ids": (b"false",),
     "return_tokens": (b"false",),
     "min_tokens": (b"0",),
+    "add_special_tokens": (b"false",),
+    "return_token_strs": (b"false",),
 }
 """Values that say what happens anyway; nothing is lost with them."""
 
@@ -234,6 +236,59 @@ def read_embedding(body: bytes) -> tuple[bytes, tuple[str, ...]]:
     _, fields = _read(body, _embedding)
     dropped = _unknown(fields, frozenset(("input", "model", "encoding_format", "user")))
     return _encode(fields), tuple(dropped)
+
+
+class AskedTokens(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to count tokens, which has one of two.
+
+    conversation: the engine's request for a rendered prompt; text: what is tokenized, with the
+    model's own tokens around it if `special`.
+    """
+
+    conversation: bytes = b""
+    text: str = ""
+    special: bool = True
+    dropped: tuple[str, ...] = ()
+
+
+class _Text(msgspec.Struct, frozen=True):
+    prompt: str
+    add_special_tokens: bool | None = None
+
+
+class _Turns(msgspec.Struct, frozen=True):
+    messages: list[_Message]
+
+
+_text = msgspec.json.Decoder(_Text)
+_turns = msgspec.json.Decoder(_Turns)
+
+
+def read_tokenize(body: bytes, able: Abilities) -> AskedTokens | None:
+    """A request to count tokens in vLLM's words; None for one in llama.cpp's own, which has `content`.
+
+    Raises ServingError (bad_request) that names the field at fault, and (unsupported) for what is no text.
+    """
+    _, fields = _read(body, _fields)
+    if "messages" in fields:
+        for place, message in enumerate(_read(body, _turns)[0].messages):
+            _check_plain(message.content, f"messages[{place}].content")
+        chat = read_chat(body, able)
+        return AskedTokens(conversation=chat.bodies[0], dropped=chat.dropped)
+    if "prompt" not in fields:
+        return None
+    asked, _ = _read(body, _text)
+    fields.pop("add_special_tokens", None)
+    dropped = tuple(_unknown(fields, frozenset(("model", "prompt"))))
+    return AskedTokens(text=asked.prompt, special=asked.add_special_tokens is not False, dropped=dropped)
+
+
+def _check_plain(content: str | list[_Part] | None, path: str) -> None:
+    for place, part in enumerate(content if isinstance(content, list) else ()):
+        if part.type != "text":
+            # The engine would count the mark that stands for it.
+            where = f"{path}[{place}]"
+            raise ServingError("unsupported", f"{where}: only the tokens of texts can be counted", param=where)
 
 
 def wrong_field(error: msgspec.DecodeError) -> ServingError:

@@ -26,8 +26,16 @@ from trunkcall.net.relay import Relay, Reply
 from trunkcall.protocols.headers import STRICT, dropped_header, is_strict
 from trunkcall.protocols.llamacpp_host import HostSettings
 from trunkcall.protocols.openai_errors import failure, fault_frame
+from trunkcall.protocols.openai_tokenize import emit_tokens
 from trunkcall.workers.answered import Streamed, Whole, engine_error
-from trunkcall.workers.asked import Abilities, Asked, read_chat, read_completion, read_embedding
+from trunkcall.workers.asked import (
+    Abilities,
+    Asked,
+    read_chat,
+    read_completion,
+    read_embedding,
+    read_tokenize,
+)
 from trunkcall.workers.native import LoadError, Native
 
 _GRACE_SHARE: Final = 0.8
@@ -39,8 +47,22 @@ _SSE: Final[Header] = (b"content-type", b"text/event-stream; charset=utf-8")
 _JSON: Final[Header] = (b"content-type", b"application/json")
 
 
+class _ContextSize(msgspec.Struct):
+    n_ctx: int
+
+
 class _Props(msgspec.Struct):
+    default_generation_settings: _ContextSize
+    total_slots: int
     chat_template_caps: Abilities = Abilities()
+
+
+class _Rendered(msgspec.Struct):
+    prompt: str
+
+
+class _Tokenized(msgspec.Struct):
+    tokens: list[int]
 
 
 class _EngineFailure(msgspec.Struct):
@@ -62,11 +84,13 @@ class HostApi:
         self._embeddings = embeddings
         self._props = props
         self._models = models
-        self._able = msgspec.json.decode(props.body, type=_Props).chat_template_caps
+        described = msgspec.json.decode(props.body, type=_Props)
+        self._able = described.chat_template_caps
+        self._context = described.default_generation_settings.n_ctx
         self.draining = False
 
     def routes(self) -> Sequence[Route]:
-        """What is served; names below / are llama.cpp's."""
+        """What is served; names below / are llama.cpp's, and /tokenize is vLLM's too."""
         engine = self._engine
         return (
             Route("POST", "/v1/chat/completions", self._chat),
@@ -77,7 +101,7 @@ class HostApi:
             Route("GET", "/props", partial(self._respond, self._props)),
             Route("GET", "/slots", engine),
             Route("GET", "/metrics", engine),
-            Route("POST", "/tokenize", engine),
+            Route("POST", "/tokenize", self._tokenize),
             Route("POST", "/detokenize", engine),
             Route("POST", "/apply-template", engine),
         )
@@ -114,12 +138,34 @@ class HostApi:
             raise engine_error(msgspec.json.decode(answer, type=_EngineFailure).error, param="input")
         await exchange.respond(Response(200, answer))
 
+    async def _tokenize(self, exchange: Exchange) -> None:
+        asked = read_tokenize(await exchange.body(), self._able)
+        if asked is None:
+            await self._engine(exchange)
+            return
+        _note_dropped(exchange, asked.dropped)
+        text = await self._render(asked.conversation) if asked.conversation else asked.text
+        question = {"content": text, "add_special": asked.special, "parse_special": True}
+        answer = await self._ask("POST", "/tokenize", msgspec.json.encode(question))
+        tokens = msgspec.json.decode(answer.body, type=_Tokenized).tokens
+        await exchange.respond(Response(200, emit_tokens(tokens, self._context)))
+
+    async def _render(self, conversation: bytes) -> str:
+        try:
+            rendered = await self._ask("POST", "/apply-template", conversation)
+        except ServingError as error:
+            # The engine calls it its own failure when a template refuses a conversation.
+            raise ServingError("bad_request", error.message, param="messages") from error
+        return msgspec.json.decode(rendered.body, type=_Rendered).prompt
+
     async def _engine(self, exchange: Exchange) -> None:
-        body = await exchange.body()
-        answer = await self._native.ask(exchange.method, exchange.path, body or None)
+        await exchange.respond(await self._ask(exchange.method, exchange.path, await exchange.body() or None))
+
+    async def _ask(self, method: str, path: str, body: bytes | None) -> Response:
+        answer = await self._native.ask(method, path, body)
         if answer.status >= 400:
             raise engine_error(msgspec.json.decode(answer.body, type=_EngineFailure).error)
-        await exchange.respond(answer)
+        return answer
 
     async def _health(self, exchange: Exchange) -> None:
         self._refuse_when_draining()
@@ -208,18 +254,9 @@ async def host(settings: HostSettings, link: ChildLink) -> None:
         await relay.drained(0.1)
 
 
-class _ContextSize(msgspec.Struct):
-    n_ctx: int
-
-
-class _Sizes(msgspec.Struct):
-    default_generation_settings: _ContextSize
-    total_slots: int
-
-
 def _check_context(settings: HostSettings, props: Response) -> None:
     """The engine divides and caps the context in silence."""
-    sizes = msgspec.json.decode(props.body, type=_Sizes)
+    sizes = msgspec.json.decode(props.body, type=_Props)
     got = sizes.default_generation_settings.n_ctx
     if got < settings.context or sizes.total_slots != settings.slots:
         raise LoadError(
