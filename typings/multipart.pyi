@@ -1,0 +1,19 @@
+"""What we use of multipart, which is annotated only in part."""
+
+from collections.abc import Iterator
+
+class MultipartError(ValueError): ...
+
+class MultipartSegment:
+    name: str | None
+    filename: str | None
+
+class PushMultipartParser:
+    def __init__(
+        self, boundary: str, content_length: int = -1, *, max_segment_count: float = ..., strict: bool = False
+    ) -> None: ...
+    def __enter__(self) -> PushMultipartParser: ...
+    def __exit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None: ...
+    def parse(self, chunk: bytes) -> Iterator[MultipartSegment | bytes | None]: ...
+
+def parse_options_header(header: str) -> tuple[str, dict[str, str]]: ...
