@@ -195,6 +195,35 @@ def usage(
     report(home, config, since, by, json)
 
 
+@app.command(
+    "as",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []},
+    add_help_option=False,
+)
+def run_as(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[--show] COMMAND ...", help="An old command line as it was written.")
+    ] = None,
+) -> int:
+    """Run an old command line: kuwa-executor, kuwa-kernel, python FILE.py. `trunkcall as --help` lists them."""
+    from trunkcall.cli import old
+
+    return old.run_as(arguments or [])
+
+
+@app.command()
+def takeover(
+    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="kuwa")],
+    into: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to put them. Default: HOME/takeover/SYSTEM.")
+    ] = None,
+) -> None:
+    """Put launchers and modules under an old system's names, so that its documented commands run."""
+    from trunkcall.cli import old
+
+    old.takeover(system, into)
+
+
 @config_app.command("show")
 def config_show(home: HomeFlag = None, config: ConfigFlag = None, json: JsonFlag = False) -> None:
     """Print the settings in force; secrets only as references."""

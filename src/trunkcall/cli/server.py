@@ -36,7 +36,9 @@ def serve(asked: Up) -> int:
         for source in model.sources:
             plugins.check(source)
     from trunkcall.app import run
+    from trunkcall.takeover import shims
 
+    shims.hide()
     return run(loaded.settings, home)
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from trunkcall import config
+from trunkcall.cli.client import Server
 from trunkcall.cli.models import reach
 from trunkcall.cli.output import print_json, print_table
 from trunkcall.config_file import duration
@@ -33,11 +34,9 @@ def usage(home_flag: Path | None, file: Path | None, since: str, by: str, as_jso
             raise ServingError("bad_request", f"--by: cannot group by {group!r}. {did_you_mean(group, ledger.GROUPS)}")
     start = time.time() - duration(since, "--since")
     home, server = reach(home_flag)
-    if server is not None:
-        query = urlencode({"since": f"{start:.3f}", "by": ",".join(groups)})
-        rows = server.read(f"/admin/usage?{query}", _Usage).rows
-    else:
-        rows = _from_ledger(home, file, start, groups)
+    rows = None if server is None else _from_server(server, start, groups)
+    if rows is None:
+        rows = _from_ledger(home, file, start, groups, imports=server is None)
     if as_json:
         print_json({"rows": rows})
     elif rows:
@@ -46,11 +45,26 @@ def usage(home_flag: Path | None, file: Path | None, since: str, by: str, as_jso
         print(f"nothing was used in the last {since}")
 
 
-def _from_ledger(home: Home, file: Path | None, since: float, by: tuple[str, ...]) -> list[dict[str, Any]]:
+def _from_server(server: Server, since: float, by: tuple[str, ...]) -> list[dict[str, Any]] | None:
+    """None when it has no administration, as the servers of old commands have none."""
+    query = urlencode({"since": f"{since:.3f}", "by": ",".join(by)})
+    try:
+        return server.read(f"/admin/usage?{query}", _Usage).rows
+    except ServingError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def _from_ledger(
+    home: Home, file: Path | None, since: float, by: tuple[str, ...], *, imports: bool
+) -> list[dict[str, Any]]:
+    """imports: no server is there that does it."""
     loaded = config.load(config=file, home=home.path, environ=os.environ, flags=config.Flags())
     home.ensure()
     url = home.ledger_url if loaded.settings.store == "sqlite" else loaded.settings.store
-    Importer(home.journal, url).import_now()
+    if imports:
+        Importer(home.journal, url).import_now()
     return [msgspec.to_builtins(row) for row in ledger.usage(url, since, by=by)]
 
 

@@ -1,0 +1,31 @@
+"""`trunkcall as` and `trunkcall takeover`: the commands of the systems that are replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from trunkcall.cli.output import complain, complain_of_bug
+from trunkcall.core.errors import ServingError
+
+
+def run_as(arguments: list[str]) -> int:
+    """Run an old command line and give its exit code; every failure is one or two lines on stderr."""
+    from trunkcall.takeover import commands, shims
+
+    shims.hide()
+    try:
+        return commands.run(arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except ServingError as error:
+        return complain(error)
+    except Exception as error:  # noqa: BLE001 - no traceback may reach a user
+        return complain_of_bug(error)
+
+
+def takeover(system: str, into: Path | None) -> None:
+    """Put the old names of a system where the shell and Python find them, and say how."""
+    from trunkcall.takeover import shims
+
+    placed = shims.place(system, into)
+    print(placed.line)
