@@ -21,8 +21,8 @@ PYTHON = VENV / "bin" / "python"
 OLDEST = (3, 11)
 NAMES = ("python3.13", "python3.12", "python3.11", "python3.14", "python3", "python")
 LOCKS = {"up": "requirements.lock", "dev": "requirements-dev.lock", "all": "requirements-dev.lock"}
-OPENAI1 = VENV / "openai1"
-"""The openai SDK of the first generation, beside the current one: for the PYTHONPATH of a child."""
+PEERS = {"openai1": "openai 1.x", "kuwa": "the Kuwa executor 0.1.0"}
+"""What tests compare with, each in a folder of its own in .venv for the PYTHONPATH of a child."""
 
 
 def main() -> None:
@@ -47,12 +47,13 @@ def main() -> None:
 
 
 def extras() -> None:
-    """What only `make test-all` needs: the other openai SDK, and torch for the parity tests."""
-    lock = ROOT / "requirements-openai1.lock"
-    if stamp("openai1") != digest(lock):
-        shutil.rmtree(OPENAI1, ignore_errors=True)
-        pip("installing openai 1.x", "--target", str(OPENAI1), "--require-hashes", "-r", str(lock))
-        write_stamp("openai1", digest(lock))
+    """What only `make test-all` needs: peers of other versions and systems, and torch for the parity tests."""
+    for name, what in PEERS.items():
+        lock = ROOT / ("requirements-" + name + ".lock")
+        if stamp(name) != digest(lock):
+            shutil.rmtree(VENV / name, ignore_errors=True)
+            pip("installing " + what, "--target", str(VENV / name), "--require-hashes", "-r", str(lock))
+            write_stamp(name, digest(lock))
     parity = ROOT / "requirements-parity.txt"
     if stamp("parity") != digest(parity):
         try:

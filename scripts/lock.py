@@ -18,6 +18,7 @@ LOCKS = {
     "requirements.lock": PROJECT,
     "requirements-dev.lock": (*PROJECT, "--extra", "dev"),
     "requirements-openai1.lock": ("scripts/openai1.in",),
+    "requirements-kuwa.lock": ("scripts/kuwa.in",),
 }
 
 
