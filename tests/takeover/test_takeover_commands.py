@@ -47,6 +47,12 @@ def test_every_use_ends_with_a_code_and_a_word(arguments: list[str], code: int, 
     assert "Traceback" not in done.stderr
 
 
+def test_a_reader_that_leaves_is_no_bug() -> None:
+    line = f"{sys.executable} -m trunkcall as kuwa-executor chatgpt --help | head -c 10"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("usage: kuw", "")
+
+
 def test_all_commands_can_be_loaded_and_are_listed() -> None:
     told = as_command("--help").stdout
     for name in commands.COMMANDS:

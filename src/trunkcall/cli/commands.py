@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from trunkcall import __version__
-from trunkcall.cli.output import complain, complain_of_bug
+from trunkcall.cli.output import close_pipe, complain, complain_of_bug
 from trunkcall.core.errors import ServingError
 
 # Without rich_markup_mode=None the help alone imports rich: 0.1 s.
@@ -52,9 +52,7 @@ def run(arguments: list[str]) -> int:
         print(f"Try '{context.command_path if context else 'trunkcall'} --help'.", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
-        # The reader of a pipe has left; keep the interpreter from complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return close_pipe()
     except Exception as error:  # noqa: BLE001 - no traceback may reach a user
         return complain_of_bug(error)
 

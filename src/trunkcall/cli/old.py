@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from trunkcall.cli.output import complain, complain_of_bug
+from trunkcall.cli.output import close_pipe, complain, complain_of_bug
 from trunkcall.core.errors import ServingError
 
 
@@ -14,11 +15,16 @@ def run_as(arguments: list[str]) -> int:
 
     shims.hide()
     try:
-        return commands.run(arguments)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        try:
+            return commands.run(arguments)
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            sys.stdout.flush()
     except ServingError as error:
         return complain(error)
+    except BrokenPipeError:
+        return close_pipe()
     except Exception as error:  # noqa: BLE001 - no traceback may reach a user
         return complain_of_bug(error)
 

@@ -28,6 +28,12 @@ def complain_of_bug(error: Exception) -> int:
     return 1
 
 
+def close_pipe() -> int:
+    """The reader of our pipe has left: keep the interpreter from complaining when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
 def print_json(value: Any) -> None:
     """Print a value as indented JSON."""
     import msgspec
