@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python
 ARGS ?=
+# Tests wait for children more than they compute.
+WORKERS ?= 3
 
 .PHONY: up test test-all check bench fmt docs lock env-up env-dev env-all help
 
@@ -14,10 +16,10 @@ up: env-up  # start the server: make up ARGS="--port 9000"
 	@exec $(BIN)/trunkcall up $(ARGS)
 
 test: env-dev  # the fast tests
-	@$(RUN) -m pytest -q $(ARGS)
+	@$(RUN) -m pytest -q -n $(WORKERS) $(ARGS)
 
 test-all: env-all  # the slow ones and those with peers too
-	@$(RUN) -m pytest -q -m "slow or not slow" $(ARGS)
+	@$(RUN) -m pytest -q -n $(WORKERS) -m "slow or not slow" $(ARGS)
 
 check: env-dev  # style, types, layers, lock files, docs
 	$(BIN)/ruff check .
