@@ -3,16 +3,47 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from trunkcall.core.models import Machine
 
+_ASK: Final = ("--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
+_ASK_SECONDS: Final = 10.0
+"""A driver that has just been loaded takes some seconds to answer."""
 
-def look() -> Machine:
-    """Physical cores this process may use, memory in bytes, and the names of NVIDIA GPUs."""
+_Gpu = tuple[str, int, int]
+"""Its name, its memory and what of that is free, in bytes; zeros where that is not known."""
+
+
+def look(environ: Mapping[str, str] = os.environ) -> Machine:
+    """Physical cores this process may use, memory in bytes, and the NVIDIA GPUs that CUDA_VISIBLE_DEVICES leaves."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(cores=min(allowed, _physical_cores() or allowed), memory=memory, gpus=_gpus())
+    gpus = _visible(_asked(environ) or _listed(), environ.get("CUDA_VISIBLE_DEVICES"))
+    known = all(total for _, total, _ in gpus)
+    return Machine(
+        cores=min(allowed, _physical_cores() or allowed),
+        memory=memory,
+        gpus=tuple(name for name, _, _ in gpus),
+        gpu_memory=tuple(total for _, total, _ in gpus) if known else (),
+        gpu_free=tuple(free for _, _, free in gpus) if known else (),
+    )
+
+
+def cpu_features() -> frozenset[str]:
+    """What the processor can do, in the kernel's words (`avx2`); empty where the kernel does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    # `flags` on x86, `Features` on ARM.
+    return frozenset(
+        next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "").split()
+    )
 
 
 def _physical_cores() -> int:
@@ -24,10 +55,46 @@ def _physical_cores() -> int:
         return 0
 
 
-def _gpus() -> tuple[str, ...]:
-    names: list[str] = []
+def _asked(environ: Mapping[str, str]) -> list[_Gpu]:
+    """What nvidia-smi says; nothing where there is none, or where it fails."""
+    program = shutil.which("nvidia-smi", path=environ.get("PATH"))
+    if program is None:
+        return []
+    try:
+        answer = subprocess.run([program, *_ASK], capture_output=True, text=True, timeout=_ASK_SECONDS, check=True)
+        return [_gpu(line) for line in answer.stdout.splitlines() if line.strip()]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return []
+
+
+def _gpu(line: str) -> _Gpu:
+    # Of a part of a GPU (MIG), and of memory that is the machine's own, it says "[N/A]".
+    name, total, free = (word.strip() for word in line.rsplit(",", 2))
+    if not total.isdecimal() or not free.isdecimal():
+        return name, 0, 0
+    return name, int(total) * 2**20, int(free) * 2**20
+
+
+def _listed() -> list[_Gpu]:
+    """The driver's own list, which tells names only."""
+    found: list[_Gpu] = []
     for about in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         for line in about.read_text(errors="replace").splitlines():
             if line.startswith("Model:"):
-                names.append(line.partition(":")[2].strip())
-    return tuple(names)
+                found.append((line.partition(":")[2].strip(), 0, 0))
+    return found
+
+
+def _visible(gpus: list[_Gpu], wanted: str | None) -> list[_Gpu]:
+    """Those that CUDA would show; names other than numbers are not told apart here."""
+    if wanted is None:
+        return gpus
+    numbers: list[int] = []
+    for word in (one.strip() for one in wanted.split(",")):
+        if word and not word.lstrip("-").isdecimal():
+            return gpus
+        # CUDA ends its list at the first one that is not there.
+        if not word or not 0 <= int(word) < len(gpus):
+            break
+        numbers.append(int(word))
+    return [gpus[number] for number in numbers]

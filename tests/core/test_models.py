@@ -18,6 +18,16 @@ TABLE = {
     "openai:http://h:1/v1#their.gguf": Source("openai", "http://h:1/v1", "their.gguf"),
     "hf:org/repo:file.gguf": Source("hf", "org/repo:file.gguf"),
     "openai:http://h:1/v1": Source("openai", "http://h:1/v1"),
+    "./models/llama": Source("folder", "./models/llama"),
+    "../x": Source("folder", "../x"),
+    "..": Source("folder", ".."),
+    ".": Source("folder", "."),
+    "~/models/llama-3.1#x": Source("folder", "~/models/llama-3.1#x"),
+    "/a/b c:d": Source("folder", "/a/b c:d"),
+    "/a/b.GGUF": Source("llamacpp", "/a/b.GGUF"),
+    "folder:x": Source("folder", "x"),
+    ".hidden": Source(".hidden"),
+    "org/repo": Source("org/repo"),
 }
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lora_files import write_lora
 
 from trunkcall.core.errors import ServingError
-from trunkcall.engines.gguf import Head, read_head
+from trunkcall.engines.gguf import Head, read_adapter, read_head
 from trunkcall.pocket import gguf_path
 
 
@@ -86,6 +87,42 @@ def test_experts_and_layers_of_different_width(tmp_path: Path) -> None:
     found = head(tmp_path, gguf(fields))
     assert (found.kv_heads, found.key, found.value) == ((4, 0), 16, 32)
     assert found.active == 2 * (2 * 64 * 8 * 16 + 2 * 3 * 64 * 32) + 64 * 4 * 48
+
+
+@pytest.mark.parametrize(
+    ("architecture", "fields", "windows"),
+    [
+        ("llama", {}, ()),
+        ("llama", {"attention.sliding_window": 64}, (0, 0, 0, 0)),
+        ("gemma2", {"attention.sliding_window": 64}, (64, 0, 64, 0)),
+        ("gemma3", {"attention.sliding_window": 64}, (64, 64, 64, 64)),
+        ("x", {"attention.sliding_window": 64, "attention.sliding_window_pattern": 3}, (64, 64, 0, 64)),
+        ("x", {"attention.sliding_window": 64, "attention.sliding_window_pattern": 0}, (64, 64, 64, 64)),
+        ("x", {"attention.sliding_window": 64, "attention.sliding_window_pattern": [1, 0]}, (64, 0, 64, 0)),
+    ],
+)
+def test_layers_with_a_window(
+    tmp_path: Path, architecture: str, fields: dict[str, Any], windows: tuple[int, ...]
+) -> None:
+    fields = {"block_count": 4, "embedding_length": 64, "attention.head_count": 4, **fields}
+    named = {f"{architecture}.{key}": value for key, value in fields.items()}
+    assert head(tmp_path, gguf({"general.architecture": architecture, **named})).windows == windows
+
+
+def test_the_vocabulary_is_counted(tmp_path: Path) -> None:
+    assert head(tmp_path, gguf({**LLAMA, "tokenizer.ggml.tokens": ["a", "b", "c"]})).vocabulary == 3
+    assert head(tmp_path, gguf({**LLAMA, "llama.vocab_size": 77})).vocabulary == 77
+
+
+def test_an_adapter_is_not_a_model_nor_a_model_an_adapter(tmp_path: Path) -> None:
+    path = write_lora(tmp_path / "adapter.gguf", 1.0, "qwen2")
+    assert read_adapter(path) == "qwen2"
+    with pytest.raises(ServingError, match="is a LoRA adapter; serve its base, with it in the option lora"):
+        read_head(path)
+    with pytest.raises(ServingError, match="is not a LoRA adapter"):
+        read_adapter(gguf_path())
+    with pytest.raises(ServingError, match="is a projector; serve its model"):
+        head(tmp_path, gguf({"general.architecture": "clip"}))
 
 
 def test_the_pocket_model() -> None:

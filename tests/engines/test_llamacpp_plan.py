@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lora_files import write_lora
 
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, parse_source
-from trunkcall.engines.gguf import Head
+from trunkcall.engines.gguf import Head, read_head
 from trunkcall.engines.llamacpp import LlamaCpp, Pocket, cache_bytes, prompt_batch
 from trunkcall.pocket import gguf_path
 
@@ -138,7 +140,81 @@ def test_memory_grows_with_what_needs_it(model: Path) -> None:
 
 def test_cache_bytes() -> None:
     seven_billion = Head("llama", 4096, 32, (32,) * 32, 128, 128, 0)
-    assert cache_bytes(seven_billion, 4096, "f16") == 2 * 2**30
+    assert cache_bytes(seven_billion, 4096, 1, "f16", 32) == 2 * 2**30
+    assert cache_bytes(seven_billion, 1024, 8, "f16", 32) == 4 * 2**30
+    windows = Head("gemma3", 8192, 4, (1,) * 4, 8, 8, 0, windows=(100, 100, 100, 0))
+    assert cache_bytes(windows, 4096, 2, "f16", 32) == 2 * (3 * 132 + 4096) * 16 * 2
+    assert cache_bytes(windows, 64, 1, "f16", 32) == 4 * 64 * 16 * 2
+
+
+def test_what_does_not_fit_is_refused_with_the_numbers(model: Path) -> None:
+    small = Machine(2, 300 * 2**20)
+    with pytest.raises(ServingError) as caught:
+        plan(model, small)
+    assert (caught.value.kind, caught.value.param) == ("bad_request", "force")
+    for says in ("weights ", " + cache ", " + prompts kept 268.4 MB", "this machine has 314.6 MB", "force: true"):
+        assert says in caught.value.message
+    assert plan(model, small, force=True).memory > small.memory
+    assert plan(model, small, cache_ram_mib=0).memory < small.memory
+    assert plan(model, small, gpu_layers=-1).memory > small.memory, "weights on a GPU are not weighed"
+
+
+def test_what_goes_with_the_model(model: Path, tmp_path: Path) -> None:
+    adapter = write_lora(tmp_path / "a.gguf", 1.0)
+    plain = plan(model)
+    spec = plan(model, lora=[{"path": str(adapter)}, {"path": str(adapter), "scale": 0}], draft=str(model))
+    host = told(spec)
+    assert host["lora"] == [{"path": str(adapter), "scale": 1.0}, {"path": str(adapter), "scale": 0.0}]
+    assert (host["draft"], host["draft_tokens"]) == (str(model), 3)
+    head = read_head(model)
+    draft = model.stat().st_size + cache_bytes(head, host["context"], 4, "f16", host["batch"])
+    assert spec.memory - plain.memory == 2 * adapter.stat().st_size + draft
+    assert (spec.engine, spec.why) == ("llamacpp", "GGUF is the format of llama.cpp")
+
+
+def test_adapters_and_drafts_that_cannot_be(model: Path, tmp_path: Path) -> None:
+    other = write_lora(tmp_path / "other.gguf", 1.0, "qwen2")
+    lora = write_lora(tmp_path / "lora.gguf", 1.0)
+    for options, says, param in (
+        ({"lora": [{"path": str(other)}]}, "an adapter for another base: a qwen2 model, and this is a llama", "lora"),
+        ({"lora": [{"path": str(model)}]}, "is not a LoRA adapter; convert one", "lora"),
+        ({"lora": [{"path": str(tmp_path / "no.gguf")}]}, "option lora: ", "lora"),
+        ({"lora": [{"scale": 1}]}, "option lora[0]: Object missing required field `path`", "lora[0]"),
+        ({"draft": str(tmp_path / "no.gguf")}, "option draft: ", "draft"),
+        ({"draft": str(lora)}, "is a LoRA adapter; serve its base", "draft"),
+        ({"mmproj": str(tmp_path / "no.gguf")}, "option mmproj: ", "mmproj"),
+        ({"server": "no-such-server"}, "is no program that can be started; give the path of llama-server", "server"),
+    ):
+        with pytest.raises(ServingError) as caught:
+            plan(model, **options)
+        assert says in caught.value.message
+        assert (caught.value.kind, caught.value.param) == ("bad_request", param)
+
+
+def test_a_llama_server_is_told_the_same(model: Path, tmp_path: Path) -> None:
+    adapter = write_lora(tmp_path / "a.gguf", 1.0)
+    spec = plan(
+        model, server=sys.executable, context=256, slots=3, threads=2, gpu_layers=-1, template="{{ x }}", seed=5,
+        embeddings=True, pooling="cls", batch=64, kv="q8_0", mmproj=str(model), draft=str(model), draft_tokens=5,
+        lora=[{"path": str(adapter), "scale": 0.5}, {"path": str(adapter)}],
+    )  # fmt: skip
+    assert spec.command[1:4] == ("-P", "-m", "trunkcall.workers.outside")
+    outside = json.loads(spec.command[4])
+    assert outside["command"][0] == sys.executable
+    assert outside["command"][1:] == [
+        "--host", "{host}", "--port", "{port}", "--model", str(model), "--alias", "m", "--ctx-size", "768",
+        "--parallel", "3", "--threads", "2", "--batch-size", "256", "--ubatch-size", "256", "--n-gpu-layers", "999",
+        "--cache-ram", "256", "--cache-type-k", "q8_0", "--cache-type-v", "q8_0", "--chat-template", "{{ x }}",
+        "--seed", "5", "--mmproj", str(model), "--lora-scaled", f"{adapter}:0.5,{adapter}:1.0",
+        "--model-draft", str(model), "--spec-type", "draft-simple", "--spec-draft-n-max", "5",
+        "--pooling", "cls", "--embeddings", "--jinja", "--slots", "--metrics", "--no-webui",
+    ]  # fmt: skip
+    # The engine that we carry has llama.cpp's own table of flags in it.
+    library = importlib.util.find_spec("xllamacpp")
+    assert library is not None and library.origin is not None
+    known = next(Path(library.origin).parent.glob("*.so")).read_bytes()
+    flags = [word for word in outside["command"][1:] if word.startswith("--")]
+    assert [flag for flag in flags if b"\0%s\0" % flag.encode() not in known] == []
 
 
 @pytest.mark.parametrize(

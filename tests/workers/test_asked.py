@@ -165,3 +165,10 @@ def test_embeddings() -> None:
     for wrong in (b"{}", b'{"input":[]}', b'{"input":""}', b'{"input":"a","encoding_format":"int8"}', b"x", b"\xff"):
         with pytest.raises(ServingError):
             read_embedding(wrong)
+
+
+@pytest.mark.parametrize(("role", "dropped"), [("assistant", ()), ("user", ("continue_final_message",))])
+def test_a_last_message_of_the_assistant_is_continued_anyway(role: str, dropped: tuple[str, ...]) -> None:
+    body = {"model": "m", "messages": [{"role": role, "content": "x"}], "continue_final_message": True}
+    asked = read_chat(json.dumps(body).encode(), Abilities())
+    assert asked.dropped == dropped

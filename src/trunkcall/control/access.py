@@ -10,7 +10,7 @@ from typing import Final
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Api, Exchange
 
-_OPEN_APIS: Final = frozenset({"landing"})
+_OPEN_APIS: Final = frozenset({"landing", "vllm"})
 """Health checks and the landing page tell nothing that needs a key."""
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from trunkcall.control.policy import Load, free, least_loaded, retry_after
 from trunkcall.control.queue import FairQueue, Waiter
 from trunkcall.core.errors import ServingError
-from trunkcall.core.models import ModelSettings, ModelView, ReplicaView, Source, State
+from trunkcall.core.models import LaunchSpec, ModelSettings, ModelView, ReplicaView, Source, State
 from trunkcall.core.ports import Backend
 from trunkcall.core.text import did_you_mean
 
@@ -44,6 +44,8 @@ class Replica:
         self.log: Callable[[], tuple[str, ...]] = tuple
         self.about: dict[str, Any] = {}
         """What the child told of itself when it was ready."""
+        self.spec: LaunchSpec | None = None
+        """What is started for it, where we start it."""
         self.managed = False
         """Started by us: lives and dies by the supervisor, not by its reachability."""
         self.pools: list[Pool] = []
@@ -113,6 +115,10 @@ class Pool:
                     restarts=r.restarts,
                     generation=r.generation,
                     log=r.log(),
+                    engine=r.spec.engine if r.spec else "",
+                    why=r.spec.why if r.spec else "",
+                    faster=r.spec.faster if r.spec else "",
+                    memory=r.spec.memory if r.spec else 0,
                 )
                 for r in self.replicas
             ),

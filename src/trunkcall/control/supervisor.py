@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -22,8 +23,19 @@ STEADY_SECONDS: Final = 10.0
 START_FAILURES: Final = 2
 """After so many failed starts in a row callers are told, and the next start waits for a caller."""
 
+FETCH_SECONDS: Final = 24 * 3600.0
+"""A download may take so long."""
+
+Plan = Callable[[Machine], LaunchSpec]
+"""Made anew before each start: files come, and what is free on a GPU changes."""
 FindConnect = Callable[[str], Connect]
 FindEngine = Callable[[str], Engine | None]
+
+
+def _plan(engine: Engine, settings: ModelSettings, machine: Machine) -> LaunchSpec:
+    """What to start, with the operator's own environment on top."""
+    spec = engine.plan(settings, machine)
+    return msgspec.structs.replace(spec, env={**spec.env, **settings.env})
 
 
 def backoff(failures: int, jitter: float) -> float:
@@ -42,13 +54,14 @@ class Supervisor:
         self,
         dispatch: Dispatch,
         placements: Mapping[str, Placement],
-        machine: Machine,
+        look: Callable[[], Machine],
         find_engine: FindEngine,
         find_connect: FindConnect,
     ) -> None:
         self._dispatch = dispatch
         self._placement = placements["local"]
-        self._machine = machine
+        self._look = look
+        self._machine = look()
         self._find_engine = find_engine
         self._find_connect = find_connect
         self._keepers: dict[str, list[asyncio.Task[None]]] = {}
@@ -62,7 +75,7 @@ class Supervisor:
         if settings.name in self._dispatch.pools:
             raise ServingError("conflict", f"the model {settings.name!r} exists; remove it first or take another name")
         replicas: list[Replica] = []
-        specs: list[tuple[Replica, LaunchSpec]] = []
+        plans: list[tuple[Replica, Plan]] = []
         for number, source in enumerate(settings.sources):
             replica = Replica(f"{settings.name}/{number}", source, settings.slots)
             engine = self._find_engine(source.scheme)
@@ -72,16 +85,17 @@ class Supervisor:
                 replica.address = source.target
                 replica.state = "ready"
             else:
-                spec = engine.plan(msgspec.structs.replace(settings, sources=(source,)), self._machine)
-                specs.append((replica, msgspec.structs.replace(spec, env={**spec.env, **settings.env})))
+                plan = partial(_plan, engine, msgspec.structs.replace(settings, sources=(source,)))
+                replica.spec = plan(self._machine)
                 replica.managed = True
+                plans.append((replica, plan))
             replicas.append(replica)
         pool = Pool(settings, replicas)
         self._dispatch.pools[settings.name] = pool
         if settings.preload:
             pool.wanted.set()
         self._keepers[settings.name] = [
-            asyncio.create_task(self._keep(pool, replica, spec), name=f"keep {replica.id}") for replica, spec in specs
+            asyncio.create_task(self._keep(pool, replica, plan), name=f"keep {replica.id}") for replica, plan in plans
         ]
         return pool
 
@@ -114,7 +128,7 @@ class Supervisor:
                 replica.backend = None
             replica.state = "off"
 
-    async def _keep(self, pool: Pool, replica: Replica, spec: LaunchSpec) -> None:
+    async def _keep(self, pool: Pool, replica: Replica, plan: Plan) -> None:
         """Level-triggered: whatever happened before, a wanted replica that is not there is started."""
         loop = asyncio.get_running_loop()
         failures = 0
@@ -122,7 +136,7 @@ class Supervisor:
             await pool.wanted.wait()
             replica.state = "starting"
             began = loop.time()
-            end = await self._live(pool, replica, spec)
+            end = await self._begin(pool, replica, plan)
             backend = replica.backend
             failures = 1 if backend is not None and loop.time() - began > STEADY_SECONDS else failures + 1
             log.warning("replica %s ended: %s", replica.id, end.reason)
@@ -137,6 +151,22 @@ class Supervisor:
                 # Callers were told why; the next one makes a new try.
                 replica.state = "off"
                 pool.wanted.clear()
+
+    async def _begin(self, pool: Pool, replica: Replica, plan: Plan) -> Exited:
+        """Plan with what is there now, get what is missing, and let the child live."""
+        try:
+            spec = replica.spec = await asyncio.to_thread(lambda: plan(self._look()))
+            if spec.fetch:
+                fetching = msgspec.structs.replace(spec, command=spec.fetch, start_timeout=FETCH_SECONDS)
+                end = await self._live(pool, replica, fetching)
+                if end.code:
+                    return end
+                spec = replica.spec = await asyncio.to_thread(lambda: plan(self._look()))
+                if spec.fetch:
+                    return Exited(1, "what was fetched is not what the model needs")
+        except ServingError as error:
+            return Exited(1, error.message)
+        return await self._live(pool, replica, spec)
 
     async def _live(self, pool: Pool, replica: Replica, spec: LaunchSpec) -> Exited:
         """One life of a child, from start to exit."""

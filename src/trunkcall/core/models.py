@@ -11,10 +11,12 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.text import did_you_mean
 
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9_-]+")
+_PATH: Final = re.compile(r"[/~]|\.\.?(/|$)")
+"""How a path begins that can be nothing else."""
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where a replica comes from: `scheme:target#model`, a bare scheme, or a path to a file.
+    """Where a replica comes from: `scheme:target#model`, a bare scheme, or a path to a file or a folder.
 
     scheme: the entry point that handles it; target: a URL or a path, empty for a bare
     scheme; model: the name the other side knows, empty for the name that was asked for.
@@ -33,7 +35,8 @@ def parse_source(text: str) -> Source:
     """Read a SOURCE string.
 
     Text that begins like `scheme:` is read as one, what follows its `#` being the other
-    side's model name; other text that ends in `.gguf` is a path to a model file.
+    side's model name; other text that ends in `.gguf` is a path to a model file, and other
+    text that begins like a path (`/`, `./`, `../`, `~`) one to a model folder.
 
     Raises ServingError (bad_request) for an empty string.
     """
@@ -42,9 +45,16 @@ def parse_source(text: str) -> Source:
         raise ServingError("bad_request", "a model source is empty; write for example `pocket` or a .gguf file")
     scheme, colon, rest = text.partition(":")
     if not (colon and _SCHEME.fullmatch(scheme)):
-        return Source("llamacpp", text) if text.lower().endswith(".gguf") else Source(text)
+        if text.lower().endswith(".gguf"):
+            return Source("llamacpp", text)
+        return Source("folder", text) if is_path(text) else Source(text)
     target, _, model = rest.partition("#")
     return Source(scheme, target, model)
+
+
+def is_path(text: str) -> bool:
+    """Whether text can be nothing but a path; `org/repo` can be a name elsewhere."""
+    return _PATH.match(text) is not None
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,11 +105,16 @@ def convert_options(options: dict[str, Any], shape: type[_Options], of: str) -> 
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """What the host has: physical cores, memory in bytes, GPUs by name."""
+    """What the host has: physical cores, memory in bytes, GPUs by name.
+
+    gpu_memory and gpu_free: bytes of each GPU, in all and free when it was looked at; empty where that is not known.
+    """
 
     cores: int
     memory: int
     gpus: tuple[str, ...] = ()
+    gpu_memory: tuple[int, ...] = ()
+    gpu_free: tuple[int, ...] = ()
 
 
 class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,8 +122,10 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     command: argv; env: added to the parent's environment; protocol: what the replica
     speaks over HTTP on loopback; slots: requests it serves at once; memory: bytes it is
-    expected to need; start_timeout and grace in seconds; shown: what it prints is for the
-    server's own stderr too.
+    expected to need, 0 where that is not known; start_timeout and grace in seconds; shown: what
+    it prints is for the server's own stderr too; fetch: a command that must have succeeded
+    first, after which the plan is made anew (a download); engine: which one was chosen; why: the
+    reason, for people; faster: what would serve the model faster here, empty for nothing.
     """
 
     command: tuple[str, ...]
@@ -119,6 +136,10 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     start_timeout: float = 600.0
     grace: float = 5.0
     shown: bool = False
+    fetch: tuple[str, ...] = ()
+    engine: str = ""
+    why: str = ""
+    faster: str = ""
 
 
 State = Literal["off", "starting", "ready", "draining", "failed"]
@@ -139,6 +160,10 @@ class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     generation: int = 0
     log: tuple[str, ...] = ()
+    engine: str = ""
+    why: str = ""
+    faster: str = ""
+    memory: int = 0
 
 
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Small text questions: which known name was meant, and what of a stream may be shown yet."""
+"""Which known name was meant."""
 
 from __future__ import annotations
 

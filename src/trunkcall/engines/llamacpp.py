@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,8 +14,11 @@ import msgspec
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, read_options
 from trunkcall.core.text import nearest
-from trunkcall.engines.gguf import Head, read_head
-from trunkcall.protocols.llamacpp_host import CacheType, HostSettings, Pooling
+from trunkcall.engines.gguf import Head, read_adapter, read_head
+from trunkcall.engines.llama_server import server_command
+from trunkcall.engines.template import template_text
+from trunkcall.engines.weights import check_memory
+from trunkcall.protocols.llamacpp_host import CacheType, HostSettings, Lora, Pooling
 
 DEFAULT_CONTEXT: Final = 4096
 DEFAULT_SLOTS: Final = 4
@@ -27,6 +32,7 @@ SMALLEST_BATCH: Final = 32
 LARGEST_BATCH: Final = 512
 GPU_BATCH: Final = 2048
 PROCESS_BYTES: Final = 100 * 2**20
+GRACE_SECONDS: Final = 5.0
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
@@ -41,7 +47,9 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     context: tokens per slot; slots: requests served at once; gpu_layers: -1 for all;
     template: a Jinja chat template or the path of one; batch: prompt tokens per step;
     cache_ram_mib: for prompts whose slot was taken; kv: how keys and values are kept;
-    mmproj: the file that lets the model see.
+    mmproj: the file that lets the model see; lora: adapters; draft: a small model of the same
+    vocabulary that proposes draft_tokens tokens at a time; server: a llama-server to run in place
+    of the llama.cpp that is part of us; force: also when the memory is too small by the estimate.
     """
 
     context: Positive | None = None
@@ -56,6 +64,11 @@ class LlamaCppOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: NotNegative | None = None
     mmproj: str = ""
     kv: CacheType = "f16"
+    lora: tuple[Lora, ...] = ()
+    draft: str = ""
+    draft_tokens: Positive = 3
+    server: str = ""
+    force: bool = False
 
 
 class LlamaCpp:
@@ -84,12 +97,7 @@ class Pocket:
 
 def _plan(model: ModelSettings, machine: Machine, path: Path, default_slots: int) -> LaunchSpec:
     options = read_options(model, LlamaCppOptions)
-    files = _files(path)
-    try:
-        head = read_head(path)
-        weights = sum(file.stat().st_size for file in files)
-    except OSError as error:
-        raise ServingError("bad_request", f"{path} cannot be read: {error.strerror}") from error
+    weights, head = _weights(path)
     if options.context is not None and options.context > head.context:
         raise ServingError(
             "bad_request",
@@ -99,31 +107,108 @@ def _plan(model: ModelSettings, machine: Machine, path: Path, default_slots: int
     context = options.context or min(head.context, DEFAULT_CONTEXT)
     slots = options.slots or model.slots or default_slots
     threads = options.threads or max(1, machine.cores - 1)
-    spec = LaunchSpec(
-        command=(),
-        protocol="openai",
-        slots=slots,
-        memory=weights + cache_bytes(head, context * slots, options.kv) + options.cache_ram_mib * 2**20 + PROCESS_BYTES,
-    )
+    batch = max(slots, options.batch or (GPU_BATCH if options.gpu_layers else prompt_batch(head.active, threads)))
     host = HostSettings(
         name=model.name,
         path=str(path.absolute()),
         context=context,
         slots=slots,
         threads=threads,
-        batch=max(slots, options.batch or (GPU_BATCH if options.gpu_layers else prompt_batch(head.active, threads))),
+        batch=batch,
         gpu_layers=options.gpu_layers,
         cache_ram_mib=options.cache_ram_mib,
         kv=options.kv,
-        template=_template(options.template),
+        template=template_text(options.template),
         embeddings=options.embeddings,
         pooling=options.pooling,
         seed=options.seed,
-        mmproj=str(_readable(Path(options.mmproj).expanduser()).absolute()) if options.mmproj else "",
-        grace=spec.grace,
+        mmproj=_extra(options.mmproj, "mmproj"),
+        lora=tuple(Lora(_adapter(one.path, head), one.scale) for one in options.lora),
+        draft=_extra(options.draft, "draft"),
+        draft_tokens=options.draft_tokens,
+        grace=GRACE_SECONDS,
     )
-    settings = msgspec.json.encode(host).decode()
-    return msgspec.structs.replace(spec, command=(sys.executable, "-m", "trunkcall.workers.llamacpp", settings))
+    need = _need(host, head, weights)
+    if not options.gpu_layers and not options.force:
+        _check_memory(model.name, need, machine)
+    return LaunchSpec(
+        command=server_command(host, options.server) if options.server else _embedded(host),
+        protocol="openai",
+        slots=slots,
+        memory=sum(need.values()),
+        grace=GRACE_SECONDS,
+        engine="llamacpp",
+        why="GGUF is the format of llama.cpp",
+    )
+
+
+def _embedded(host: HostSettings) -> tuple[str, ...]:
+    return (sys.executable, "-m", "trunkcall.workers.llamacpp", msgspec.json.encode(host).decode())
+
+
+def _need(host: HostSettings, head: Head, weights: int) -> dict[str, int]:
+    """Bytes by what they are for; weights: those of the model's files."""
+    need = {"weights": weights, "cache": cache_bytes(head, host.context, host.slots, host.kv, host.batch)}
+    if host.draft:
+        with _of_option("draft"):
+            more, small = _weights(Path(host.draft))
+        need["draft model"] = more + cache_bytes(small, host.context, host.slots, host.kv, host.batch)
+    beside = [host.mmproj, *(one.path for one in host.lora)]
+    need["projector and adapters"] = sum(Path(one).stat().st_size for one in beside if one)
+    need["prompts kept"] = host.cache_ram_mib * 2**20
+    # A step's answers, each a number for every token that there is.
+    need["process"] = PROCESS_BYTES + host.batch * head.vocabulary * 4
+    return need
+
+
+def _check_memory(name: str, need: dict[str, int], machine: Machine) -> None:
+    try:
+        check_memory(name, need, machine)
+    except ServingError as error:
+        message = f"{error.message}; or set the option `force: true` to try nonetheless"
+        raise ServingError(error.kind, message, param="force") from error
+
+
+def _weights(path: Path) -> tuple[int, Head]:
+    """The bytes of all files of a model, and its head."""
+    files = _files(path)
+    try:
+        return sum(file.stat().st_size for file in files), read_head(path)
+    except OSError as error:
+        raise ServingError("bad_request", f"{path} cannot be read: {error.strerror}") from error
+
+
+def _adapter(path: str, head: Head) -> str:
+    found = _extra(path, "lora")
+    with _of_option("lora"):
+        made_for = read_adapter(Path(found))
+        if made_for != head.architecture:
+            raise ServingError(
+                "bad_request",
+                f"{found} is an adapter for another base: a {made_for} model, and this is a {head.architecture} model",
+            )
+    return found
+
+
+def _extra(path: str, option: str) -> str:
+    """The absolute path of a file that goes with the model; empty for none."""
+    if not path:
+        return ""
+    with _of_option(option):
+        return str(_readable(Path(path).expanduser()).absolute())
+
+
+@contextmanager
+def _of_option(name: str) -> Generator[None, None, None]:
+    """What fails within is an option's fault."""
+    try:
+        yield
+    except OSError as error:
+        raise ServingError(
+            "bad_request", f"option {name}: {error.filename} cannot be read: {error.strerror}", param=name
+        ) from error
+    except ServingError as error:
+        raise ServingError(error.kind, f"option {name}: {error.message}", param=name) from error
 
 
 def prompt_batch(active: int, threads: int) -> int:
@@ -132,9 +217,12 @@ def prompt_batch(active: int, threads: int) -> int:
     return min(LARGEST_BATCH, max(SMALLEST_BATCH, 1 << max(0, int(tokens).bit_length() - 1)))
 
 
-def cache_bytes(head: Head, tokens: int, kind: CacheType) -> int:
-    """Memory of the keys and values of so many tokens."""
-    return int(tokens * sum(head.kv_heads) * (head.key + head.value) * _CACHE_BITS[kind] / 8)
+def cache_bytes(head: Head, context: int, slots: int, kind: CacheType, batch: int) -> int:
+    """Memory of the keys and values of so many slots; a layer with a window keeps that and the step at work."""
+    windows = head.windows or (0,) * len(head.kv_heads)
+    kept = [min(context, window + batch) if window else context for window in windows]
+    numbers = sum(heads * tokens for heads, tokens in zip(head.kv_heads, kept, strict=True))
+    return int(slots * numbers * (head.key + head.value) * _CACHE_BITS[kind] / 8)
 
 
 def _files(path: Path) -> list[Path]:
@@ -170,16 +258,3 @@ def _in_folder(folder: Path, name: str) -> str:
         return f"There is no .gguf file in {folder}"
     close = nearest(name, models)
     return f"Did you mean {folder / close}?" if close else f"There: {', '.join(sorted(models)[:5])}"
-
-
-def _template(text: str) -> str:
-    """The template's text; a value without braces is a path."""
-    if not text or "{" in text:
-        return text
-    path = Path(text).expanduser()
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ServingError(
-            "bad_request", f"option template: {path} cannot be read as a template: {error}", param="template"
-        ) from error

@@ -137,15 +137,31 @@ class _Completion(_Sampled, frozen=True, kw_only=True):
     best_of: int | None = None
 
 
+class _Speaker(msgspec.Struct):
+    role: str = ""
+
+
+_speakers = msgspec.json.Decoder(list[_Speaker])
 _chat = msgspec.json.Decoder(_Chat)
 _completion = msgspec.json.Decoder(_Completion)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 
 
+def _ends_with_assistant(fields: dict[str, msgspec.Raw]) -> bool:
+    try:
+        turns = _speakers.decode(fields.get("messages", b"[]"))
+    except msgspec.DecodeError:
+        return False
+    return bool(turns) and turns[-1].role == "assistant"
+
+
 def read_chat(body: bytes, able: Abilities) -> Asked:
     """A chat completions request; raises ServingError (bad_request) that names the field at fault."""
     asked, fields = _read(body, _chat)
+    if fields.get("continue_final_message") == _TRUE and _ends_with_assistant(fields):
+        # The engine goes on with such a message anyway, and knows no field for it.
+        del fields["continue_final_message"]
     dropped = _unknown(fields, _CHAT)
     fields["return_progress"] = _TRUE
     if "tools" in fields and not asked.tools:

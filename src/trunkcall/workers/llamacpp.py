@@ -27,6 +27,7 @@ from trunkcall.protocols.headers import STRICT, dropped_header, is_strict
 from trunkcall.protocols.llamacpp_host import HostSettings
 from trunkcall.protocols.openai_errors import failure, fault_frame
 from trunkcall.protocols.openai_tokenize import emit_tokens
+from trunkcall.workers.adapters import Adapters
 from trunkcall.workers.answered import Streamed, Whole, engine_error
 from trunkcall.workers.asked import (
     Abilities,
@@ -78,10 +79,13 @@ class HostApi:
     name = "llamacpp"
     plane: Literal["inference", "control", "worker"] = "worker"
 
-    def __init__(self, native: Native, relay: Relay, *, embeddings: bool, props: Response, models: Response) -> None:
+    def __init__(
+        self, native: Native, relay: Relay, settings: HostSettings, *, props: Response, models: Response
+    ) -> None:
         self._native = native
         self._relay = relay
-        self._embeddings = embeddings
+        self._embeddings = settings.embeddings
+        self._adapters = Adapters(len(settings.lora))
         self._props = props
         self._models = models
         described = msgspec.json.decode(props.body, type=_Props)
@@ -104,6 +108,8 @@ class HostApi:
             Route("POST", "/tokenize", self._tokenize),
             Route("POST", "/detokenize", engine),
             Route("POST", "/apply-template", engine),
+            Route("GET", "/lora-adapters", engine),
+            Route("POST", "/lora-adapters", self._scale_adapters),
         )
 
     def failure(self, error: ServingError) -> Response:
@@ -119,6 +125,7 @@ class HostApi:
     async def _generate(self, exchange: Exchange, asked: Asked, method: Callable[..., object]) -> None:
         self._refuse_when_draining()
         _note_dropped(exchange, asked.dropped)
+        asked = msgspec.structs.replace(asked, bodies=self._adapters.apart(asked.bodies))
         answer = _stream if asked.stream else _whole
         await self._relay.run(exchange, partial(answer, self._native, asked, method))
 
@@ -149,6 +156,11 @@ class HostApi:
         answer = await self._ask("POST", "/tokenize", msgspec.json.encode(question))
         tokens = msgspec.json.decode(answer.body, type=_Tokenized).tokens
         await exchange.respond(Response(200, emit_tokens(tokens, self._context)))
+
+    async def _scale_adapters(self, exchange: Exchange) -> None:
+        body = await exchange.body()
+        self._adapters.scaled(body)
+        await exchange.respond(await self._ask("POST", exchange.path, body))
 
     async def _render(self, conversation: bytes) -> str:
         try:
@@ -238,9 +250,11 @@ async def host(settings: HostSettings, link: ChildLink) -> None:
     link.watch()
     props = await native.ask("GET", "/props")
     _check_context(settings, props)
+    if settings.draft:
+        _check_draft(settings, await native.ask("GET", "/slots"))
     models = await native.ask("GET", "/v1/models")
     relay = Relay()
-    api = HostApi(native, relay, embeddings=settings.embeddings, props=props, models=_listed(models))
+    api = HostApi(native, relay, settings, props=props, models=_listed(models))
     listening = Listening(Application((api,)), bind("127.0.0.1", 0))
     await listening.start()
     ended = asyncio.Event()
@@ -262,6 +276,19 @@ def _check_context(settings: HostSettings, props: Response) -> None:
         raise LoadError(
             f"the engine gives {sizes.total_slots} slots of {got} tokens where {settings.slots} of {settings.context}"
             " were asked for; lower the option context or slots"
+        )
+
+
+class _Slot(msgspec.Struct):
+    speculative: bool
+
+
+def _check_draft(settings: HostSettings, slots: Response) -> None:
+    """The engine does without a draft model that it cannot use, and says so in its log alone."""
+    if not all(slot.speculative for slot in msgspec.json.decode(slots.body, type=list[_Slot])):
+        raise LoadError(
+            f"the draft model {settings.draft} cannot propose for this one, whose vocabulary is another; "
+            "take a small model of the same family, or leave out the option draft"
         )
 
 

@@ -222,6 +222,15 @@ def _load(settings: HostSettings, key: str) -> Any:
     cache_type = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{settings.kv.upper()}")
     params.cache_type_k = params.cache_type_v = cache_type
     params.cache_ram_mib = settings.cache_ram_mib
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(one.path, one.scale) for one in settings.lora]
+    if settings.draft:
+        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        draft = params.speculative.draft
+        draft.mparams.path = settings.draft
+        draft.n_max = settings.draft_tokens
+        draft.n_gpu_layers = settings.gpu_layers
+        draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = settings.threads
+        draft.cache_type_k = draft.cache_type_v = cache_type
     if settings.template:
         params.chat_template = settings.template
     if settings.embeddings:
