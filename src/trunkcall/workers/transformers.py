@@ -1,0 +1,130 @@
+"""The transformers host: a child process that loads one model with torch and serves OpenAI's HTTP protocol on loopback.
+
+`python -m trunkcall.workers.transformers JSON`, JSON being protocols.transformers_host.HostSettings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import time
+import traceback
+from typing import Any, Final
+
+import msgspec
+import uvloop
+
+from trunkcall.core.errors import ServingError
+from trunkcall.net.link import ChildLink
+from trunkcall.net.listeners import Application, Listening, bind
+from trunkcall.net.relay import Relay
+from trunkcall.protocols.transformers_host import HostSettings
+
+_GRACE_SHARE: Final = 0.8
+"""Of the time until our parent kills us, for answers that are on their way."""
+_SWITCH_SECONDS: Final = 0.0005
+"""The model's thread holds the interpreter between its calls to torch; at the default of 5 ms answers would wait."""
+
+
+async def host(settings: HostSettings, link: ChildLink) -> None:
+    """Load, report, serve until SIGTERM, and finish what is running.
+
+    Raises ServingError when the model cannot be loaded, or not as it was told to.
+    """
+    with link.fatal():
+        api, relay, about = _load(settings)
+    link.watch()
+    listening = Listening(Application((api,)), bind("127.0.0.1", 0))
+    await listening.start()
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    gc.collect()
+    gc.freeze()
+    link.report(address=listening.url, about=about)
+    await ended.wait()
+    api.draining = True
+    if not await relay.drained(settings.grace * _GRACE_SHARE):
+        relay.cut_all(ServingError("draining", "this replica ended before the answer was complete"))
+        await relay.drained(0.1)
+
+
+def _load(settings: HostSettings) -> tuple[Any, Relay, dict[str, Any]]:
+    """The api for the loaded model, and what is told of it."""
+    # Here and not at the top, so that a missing package is reported over the link.
+    import torch
+
+    from trunkcall.workers.transformers_batching import Batch
+    from trunkcall.workers.transformers_embeddings import Embedder, read_recipe
+    from trunkcall.workers.transformers_host import HostApi
+    from trunkcall.workers.transformers_loading import load
+    from trunkcall.workers.transformers_passes import Apart, best_passes
+
+    loaded = load(settings)
+    embedder = None
+    if settings.embeddings:
+        embedder = Embedder(loaded.model, loaded.words, read_recipe(settings), settings.context)
+    passes: Any = Apart(loaded.model)
+    reason = ""
+    if settings.generates:
+        with torch.inference_mode():
+            passes, reason = best_passes(loaded.model, settings.slots, settings.context)
+    if reason:
+        print(f"{settings.name}: requests take turns at each token, because {reason}", flush=True)
+    batch = Batch(passes, settings.slots, settings.batch, _broken)
+    relay = Relay()
+    api = HostApi(
+        settings.name,
+        int(time.time()),
+        batch,
+        loaded.words,
+        loaded.defaults,
+        relay,
+        context=settings.context,
+        generates=settings.generates,
+        embedder=embedder,
+    )
+    batch.start_thread()
+    about = {"device": loaded.device, "dtype": str(loaded.model.dtype), "batched": passes.together}
+    return api, relay, about
+
+
+def _broken(error: BaseException) -> None:
+    """After an error of the device nothing works any more: end, so that the supervisor starts a new one."""
+    traceback.print_exception(error)
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def main() -> None:
+    """Run the host and end the process without ending the interpreter, whose other thread may be inside torch."""
+    code = 1
+    link = ChildLink()
+    try:
+        settings = msgspec.json.decode(sys.argv[1], type=HostSettings)
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(host(settings, link))
+        code = 0
+    except ServingError as error:
+        if error.detail:
+            print(error.detail, file=sys.stderr)
+        link.report(error=error.message)
+    except (msgspec.DecodeError, IndexError) as error:
+        link.report(error=f"trunkcall.workers.transformers needs its settings as JSON: {error}")
+    except ImportError as error:
+        link.report(error=f"{error}; install what this engine needs with: pip install 'trunkcall[transformers]'")
+    except Exception as error:  # noqa: BLE001
+        # The last line of defence: the parent is told, the log has the traceback.
+        traceback.print_exc()
+        link.report(error=f"{type(error).__name__}: {error}")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,4 @@
+# Optional: only the child that holds the model imports it, and type checks pass where it is not installed.
+from typing import Any
+
+def __getattr__(name: str) -> Any: ...
