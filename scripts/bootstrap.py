@@ -21,7 +21,7 @@ PYTHON = VENV / "bin" / "python"
 OLDEST = (3, 11)
 NAMES = ("python3.13", "python3.12", "python3.11", "python3.14", "python3", "python")
 LOCKS = {"up": "requirements.lock", "dev": "requirements-dev.lock", "all": "requirements-dev.lock"}
-PEERS = {"openai1": "openai 1.x", "kuwa": "the Kuwa executor 0.1.0"}
+PEERS = {"openai1": "openai 1.x", "kuwa": "the Kuwa executor 0.1.0", "clouds": "the SDKs of Gemini and Anthropic"}
 """What tests compare with, each in a folder of its own in .venv for the PYTHONPATH of a child."""
 
 

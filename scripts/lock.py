@@ -19,6 +19,7 @@ LOCKS = {
     "requirements-dev.lock": (*PROJECT, "--extra", "dev"),
     "requirements-openai1.lock": ("scripts/openai1.in",),
     "requirements-kuwa.lock": ("scripts/kuwa.in",),
+    "requirements-clouds.lock": ("scripts/clouds.in",),
 }
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Annotated, Final
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from trunkcall.backends.keys import Key, configured_key, own_key
 from trunkcall.backends.upstream import PROBE, UpstreamOptions, entered
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.events import Event
 from trunkcall.core.meter import Meter
 from trunkcall.core.models import Health, ModelSettings, read_options
 from trunkcall.core.ports import Header
-from trunkcall.core.requests import Count, Embed, Generate, MessagesPrompt, Secret, Tokens, Vectors, Wire
+from trunkcall.core.requests import Count, Embed, Generate, MessagesPrompt, Tokens, Vectors, Wire
 from trunkcall.net.client import Client, Exchanged, Incoming
 from trunkcall.net.credentials import read_secret
 from trunkcall.protocols import openai as codec
@@ -27,10 +27,17 @@ from trunkcall.protocols.headers import DROPPED, STRICT, read_dropped
 from trunkcall.protocols.openai_tokenize import emit_count, read_tokens
 
 _OPENAI_HOST: Final = "api.openai.com"
+_VARIABLES: Final = ("OPENAI_API_KEY",)
 _ACCEPTING: Final = b"Content-Type: application/json\r\nAccept: text/event-stream, application/json\r\n"
-_KEY: Final = re.compile(r"[!-~]+")
+_Path = Annotated[str, msgspec.Meta(pattern=r"^[!-~]*$")]
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+"""A header's name, as RFC 9110 has it."""
+_VALUE: Final = re.compile(r"[ -~]*")
+_OURS: Final = frozenset(
+    {"host", "content-length", "content-type", "transfer-encoding", "connection", "expect", "upgrade", "accept"}
+)
+"""Headers that make the request what it is."""
 _OF_A_KEY: Final[dict[int, Kind]] = {401: "unauthenticated", 403: "forbidden"}
-"""What an upstream's status is when the key was the caller's; with ours it is an error of the upstream."""
 _NO_ROUTE: Final = frozenset({404, 405, 501})
 
 
@@ -38,28 +45,41 @@ class OpenAIOptions(UpstreamOptions, frozen=True, forbid_unknown_fields=True):
     """A model's `options` for an upstream.
 
     normalise: read each answer and write it anew, in OpenAI's exact shape, instead of passing
-    bytes; for upstreams that speak it loosely.
+    bytes; for upstreams that speak it loosely. path: what stands before `/chat/completions`, instead of the
+    URL's path or `/v1`; query: goes with each request, as Azure's api-version does; headers: likewise, their values
+    as they are or by reference (`env:NAME`, `file:PATH`); key_header: where the key goes, `api-key` for Azure.
     """
 
     normalise: bool = False
+    path: _Path | None = None
+    query: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    headers: dict[_Name, str] = msgspec.field(default_factory=dict[str, str])
+    key_header: _Name = "Authorization"
 
 
 class OpenAI:
     """One upstream at `url` (with its `/v1`), which calls the model `model`."""
 
     def __init__(self, url: str, model: str, secret: str = "", options: OpenAIOptions | None = None) -> None:
+        """Raises ServingError (bad_request) when a header of the options cannot be read or sent."""
         parts = urlsplit(url)
         options = options or OpenAIOptions()
         self.protocols: frozenset[str] = frozenset() if options.normalise else frozenset({"openai"})
         self._client = Client(f"{parts.scheme}://{parts.netloc}", timeouts=options.timeouts, reuse_after_stream=True)
-        self._prefix = (parts.path.rstrip("/") or "/v1").encode()
+        path = (parts.path.rstrip("/") or "/v1") if options.path is None else options.path.strip("/")
+        self._prefix = (path if not path or path.startswith("/") else f"/{path}").encode()
+        self._query = b"?" + urlencode(options.query).encode() if options.query else b""
+        self._targets = {path: self._target(path) for path in ("/chat/completions", "/completions", "/embeddings")}
         self._model = model
-        self._headers = _ACCEPTING + _authorization(secret) if secret else _ACCEPTING
+        self._key = Key(secret)
+        self._key_header = options.key_header
+        self._keyless = _ACCEPTING + b"".join(_line(name, value) for name, value in options.headers.items())
+        self._headers = self._keyless + self._key.header(self._key_header)
 
     async def health(self) -> Health:
         """Whether the upstream lists its models, and which."""
         try:
-            sent = self._client.request(b"GET", self._prefix + b"/models", self._headers, timeouts=PROBE)
+            sent = self._client.request(b"GET", self._target("/models"), self._headers, timeouts=PROBE)
             async with sent as answer:
                 body = await answer.read()
                 if answer.status != 200:
@@ -87,7 +107,7 @@ class OpenAI:
         for name, value in wire.headers:
             if name == STRICT:
                 headers += b"%b: %b\r\n" % (STRICT, value)
-        sent = self._client.request(b"POST", self._prefix + wire.path.encode(), headers, body)
+        sent = self._client.request(b"POST", self._targets.get(wire.path) or self._target(wire.path), headers, body)
         return Forwarding(sent, meter, hold_usage, (self._model, meter.model) if renamed else None)
 
     @asynccontextmanager
@@ -99,7 +119,7 @@ class OpenAI:
 
         Raises ServingError, among others unauthenticated when the request's own key is refused.
         """
-        key = None if request.credential is None else _key(request.credential)
+        own = own_key(request.credential)
         request, model = _choose_model(request, self._model)
         chat = isinstance(request.prompt, MessagesPrompt)
         streamed = msgspec.structs.replace(
@@ -107,8 +127,8 @@ class OpenAI:
         )
         body, dropped = (codec.emit_chat if chat else codec.emit_completion)(streamed, model)
         meter.dropped = dropped
-        path = b"/chat/completions" if chat else b"/completions"
-        async with self._answer(self._prefix + path, body, key) as answer:
+        path = "/chat/completions" if chat else "/completions"
+        async with self._answer(self._targets[path], body, own) as answer:
             meter.dropped += next((read_dropped(value) for name, value in answer.headers if name == DROPPED), ())
             events = _events(answer, codec.ChatStreamReader() if chat else codec.CompletionStreamReader(streamed))
             try:
@@ -119,7 +139,7 @@ class OpenAI:
     async def embed(self, request: Embed) -> Vectors:
         """Vectors for texts or token ids."""
         body, _ = codec.emit_embedding(request, self._model)
-        async with self._answer(self._prefix + b"/embeddings", body) as answer:
+        async with self._answer(self._targets["/embeddings"], body) as answer:
             return codec.read_embedding_answer(await answer.read())
 
     async def count(self, request: Count) -> Tokens:
@@ -129,7 +149,8 @@ class OpenAI:
         """
         body = emit_count(request, self._model)
         try:
-            async with self._answer(self._prefix.removesuffix(b"/v1") + b"/tokenize", body) as answer:
+            target = self._prefix.removesuffix(b"/v1") + b"/tokenize" + self._query
+            async with self._answer(target, body) as answer:
                 return read_tokens(await answer.read())
         except ServingError as error:
             if error.upstream is None or error.upstream[0] not in _NO_ROUTE or error.kind == "no_model":
@@ -140,15 +161,18 @@ class OpenAI:
                 upstream=error.upstream,
             ) from error
 
+    def _target(self, path: str) -> bytes:
+        return self._prefix + path.encode() + self._query
+
     @asynccontextmanager
-    async def _answer(self, target: bytes, body: bytes, key: str | None = None) -> AsyncGenerator[Incoming]:
-        """key: the caller's own, instead of the configured one."""
-        headers = self._headers if key is None else _ACCEPTING + _authorization(key)
+    async def _answer(self, target: bytes, body: bytes, own: Key | None = None) -> AsyncGenerator[Incoming]:
+        """own: the caller's key, instead of the configured one."""
+        headers = self._headers if own is None else self._keyless + own.header(self._key_header)
         sent = self._client.request(b"POST", target, headers, body)
         answer = await entered(sent)
         try:
             if answer.status >= 400:
-                raise _refusal(answer.status, await answer.read(), key)
+                raise _refusal(answer.status, await answer.read(), own or self._key)
             yield answer
         finally:
             await sent.__aexit__(None, None, None)
@@ -215,33 +239,25 @@ class Forwarding:
                 return passed
 
 
-def _authorization(key: str) -> bytes:
-    return b"Authorization: Bearer %b\r\n" % key.encode()
-
-
-def _key(credential: Secret) -> str:
-    key = credential.reveal().strip()
-    if not _KEY.fullmatch(key):
-        # Checked here, because the client would name the header lines that do not fit.
+def _line(name: str, value: str) -> bytes:
+    """A header of the options; errors never show its value, which may be a secret."""
+    text = read_secret(value) if value.startswith(("env:", "file:")) else value
+    if name.lower() in _OURS or not _VALUE.fullmatch(text):
         raise ServingError(
-            "unauthenticated",
-            "the key for the upstream is empty or has characters that a key cannot have; send another",
+            "bad_request",
+            f"option headers: {name!r} cannot be sent; name one that is not part of every request, with a value of"
+            " plain ASCII",
+            param="headers",
         )
-    return key
+    return f"{name}: {text}\r\n".encode()
 
 
-def _refusal(status: int, body: bytes, key: str | None) -> ServingError:
-    """An upstream's error; a caller's own key, which the upstream may quote, is taken out of it."""
-    if key is None:
-        return codec.read_error(status, body)
-    error = codec.read_error(status, body.replace(key.encode(), b"***"))
+def _refusal(status: int, body: bytes, key: Key) -> ServingError:
+    """An upstream's error, without the key, which it may quote."""
+    error = codec.read_error(status, key.hidden_in(body))
     if error.kind != "upstream_error" or status not in _OF_A_KEY:
         return error
-    return ServingError(
-        _OF_A_KEY[status],
-        f"the key that came with the request was not accepted; send another one ({error.message})",
-        upstream=error.upstream,
-    )
+    return key.refused(_OF_A_KEY[status], error)
 
 
 def _choose_model(request: Generate, otherwise: str) -> tuple[Generate, str]:
@@ -285,16 +301,14 @@ def connect(target: str, settings: ModelSettings, model: str) -> OpenAI:
     Raises ServingError (bad_request) when the URL cannot be one, or the key cannot be read.
     """
     parts = urlsplit(target)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
         raise ServingError(
             "bad_request", f"{target!r} is not the URL of a server; write `openai:http://HOST:PORT/v1#MODEL`"
         )
+    if parts.query:
+        raise ServingError(
+            "bad_request", f"{target!r} has a query; write it as the option query, such as {{api-version: 2024-10-21}}"
+        )
     options = read_options(settings, OpenAIOptions)
-    return OpenAI(target, model or settings.name, _secret(settings.key, parts.hostname), options)
-
-
-def _secret(reference: str, host: str) -> str:
-    """The upstream's key. The key of OpenAI goes to OpenAI only, when none is named."""
-    if not reference:
-        return os.environ.get("OPENAI_API_KEY", "") if host == _OPENAI_HOST else ""
-    return read_secret(reference)
+    official = parts.hostname == _OPENAI_HOST
+    return OpenAI(target, model or settings.name, configured_key(settings.key, official, _VARIABLES), options)
