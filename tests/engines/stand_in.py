@@ -1,0 +1,152 @@
+"""A stand-in for servers that others wrote: takes their command lines, and speaks as much OpenAI as a test needs.
+
+`python stand_in.py KIND ARGUMENT...`; what else it does stands in STAND_IN, as JSON. Answers tell its command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+PROGRAMS = {"vllm": "vllm", "sglang": "sglang", "tgi-server": "text-generation-launcher"}
+_SHARED = ("--dtype", "--quantization")
+_FLAGS: dict[str, tuple[str, ...]] = {
+    "vllm": (
+        *("--host", "--served-model-name", "--max-model-len", "--max-num-seqs", "--tensor-parallel-size"),
+        *("--pipeline-parallel-size", "--gpu-memory-utilization", "--seed", "--max-lora-rank", *_SHARED),
+    ),
+    "sglang": (
+        *("--host", "--model-path", "--served-model-name", "--context-length", "--max-running-requests", "--tp-size"),
+        *("--pp-size", "--mem-fraction-static", "--random-seed", *_SHARED),
+    ),
+    "tgi-server": (
+        *("--hostname", "--model-id", "--max-total-tokens", "--max-input-tokens", "--max-concurrent-requests"),
+        *("--num-shard", "--cuda-memory-fraction", "--lora-adapters", "--dtype", "--quantize"),
+    ),
+    "plain": ("--host",),
+}
+_LISTS = {"vllm": "--lora-modules", "sglang": "--lora-paths"}
+
+
+def program(folder: Path, kind: str) -> Path:
+    """An executable of the original's name."""
+    path = folder / PROGRAMS.get(kind, kind)
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{__file__}" {kind} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def arguments(kind: str, argv: list[str]) -> argparse.Namespace:
+    """As strict as the originals: an unknown flag ends it."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--trust-remote-code", action="store_true")
+    for flag in _FLAGS[kind]:
+        parser.add_argument(flag)
+    if kind in _LISTS:
+        parser.add_argument(_LISTS[kind], nargs="+")
+    if kind in ("vllm", "sglang"):
+        parser.add_argument("verb", choices=["serve"])
+    if kind == "vllm":
+        parser.add_argument("model")
+        parser.add_argument("--enable-lora", action="store_true")
+    return parser.parse_args(argv)
+
+
+def _there(path: str | None) -> bool:
+    return path is not None and Path(path).exists()
+
+
+class Speaker(BaseHTTPRequestHandler):
+    """Answers."""
+
+    protocol_version = "HTTP/1.1"
+    asked: Any
+    does: dict[str, Any]
+    since: float
+
+    def do_GET(self) -> None:
+        does = self.does
+        if self.path == does.get("health", "/health"):
+            waiting = time.monotonic() - self.since < does.get("loads", 0)
+            if _there(does.get("silent_if")):
+                time.sleep(600)
+            broken = _there(does.get("broken_if"))
+            self._answer(503 if waiting or broken else does.get("ready", 200), {})
+        elif self.path == "/v1/models":
+            self._answer(200, {"object": "list", "data": [{"id": "m", "object": "model"}]})
+        else:
+            self._answer(404, {"error": {"message": "no such path"}})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        text = json.dumps({"argv": sys.argv[2:], "env": {k: os.environ.get(k, "") for k in self.does.get("env", ())}})
+        whole = {"id": "c1", "object": "chat.completion", "created": 1, "model": body["model"]}
+        usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+        if not body.get("stream"):
+            choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+            self._answer(200, {**whole, "choices": [choice], "usage": usage})
+            return
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("connection", "close")
+        self.end_headers()
+        for delta, finish in (({"role": "assistant", "content": ""}, None), ({"content": text}, None), ({}, "stop")):
+            chunk = {**whole, "object": "chat.completion.chunk"}
+            chunk["choices"] = [{"index": 0, "delta": delta, "finish_reason": finish}]
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        last = {**whole, "object": "chat.completion.chunk", "choices": [], "usage": usage}
+        self.wfile.write(f"data: {json.dumps(last)}\n\ndata: [DONE]\n\n".encode())
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+    def _answer(self, status: int, value: Any) -> None:
+        data = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def main() -> None:
+    does = json.loads(os.environ.get("STAND_IN", "{}"))
+    asked = arguments(sys.argv[1], sys.argv[2:])
+    print(f"stand-in {os.getpid()} loads", flush=True)
+    if "child" in does:
+        # In a session of its own, where no signal to our group comes.
+        sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+        Path(does["child"]).write_text(str(sleeper.pid))
+    for line in does.get("says", ()):
+        print(line, file=sys.stderr, flush=True)
+    if "taken_until" in does and not _there(does["taken_until"]):
+        Path(does["taken_until"]).touch()
+        with socket.create_server(("127.0.0.1", asked.port)), socket.socket() as second:
+            second.bind(("127.0.0.1", asked.port))
+    if does.get("killed_by"):
+        os.kill(os.getpid(), does["killed_by"])
+    if "exit" in does:
+        sys.exit(does["exit"])
+    if does.get("stubborn"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Speaker.asked, Speaker.does, Speaker.since = asked, does, time.monotonic()
+    server = ThreadingHTTPServer(("127.0.0.1", asked.port), Speaker)
+    server.daemon_threads = True
+    if "ends_after" in does:
+        threading.Timer(does["ends_after"], os._exit, (does.get("ends_with", 3),)).start()
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Servers that others wrote behind a `trunkcall up`: stand-ins that take the originals' command lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines import stand_in
+from engines.model_folders import put_model
+from running import Server, alive, eventually
+
+Serve = Callable[..., Server]
+
+OPTIONS = {"context": 256, "slots": 2, "args": []}
+
+
+def config(folder: Path, name: str, **model: Any) -> Path:
+    path = folder / "trunkcall.yaml"
+    path.write_text(json.dumps({"models": {name: model}}))
+    return path
+
+
+def replica(server: Server, name: str) -> dict[str, Any]:
+    models = server.get("/admin/models")["models"]
+    return next(model for model in models if model["name"] == name)["replicas"][0]
+
+
+def told(answer: Any) -> dict[str, Any]:
+    return json.loads(answer["choices"][0]["message"]["content"])
+
+
+@pytest.mark.parametrize("kind", ["vllm", "sglang", "tgi-server"])
+def test_an_engine_is_started_asked_and_ended(serve: Serve, tmp_path: Path, kind: str) -> None:
+    folder = put_model(tmp_path / "model")
+    program = stand_in.program(tmp_path, kind)
+    variable = f"TRUNKCALL_{kind.removesuffix('-server').upper()}"
+    does = {"loads": 0.2, "env": ["PROMETHEUS_PORT", "VLLM_NO_USAGE_STATS", "COLOUR"]}
+    path = config(tmp_path, "m", source=f"{kind}:{folder}", options=OPTIONS, env={"COLOUR": "blue"})
+    server = serve("--config", str(path), env={variable: str(program), "STAND_IN": json.dumps(does)})
+    status, _, answer = server.chat("m", "hello")
+    assert status == 200, answer
+    assert answer["model"] == "m"
+    found = told(answer)
+    assert str(folder) in found["argv"]
+    assert found["env"]["COLOUR"] == "blue"
+    assert found["env"]["VLLM_NO_USAGE_STATS"] == ("1" if kind == "vllm" else "")
+    assert bool(re.fullmatch(r"\d+", found["env"]["PROMETHEUS_PORT"])) == (kind == "tgi-server")
+    shown = replica(server, "m")
+    assert (shown["state"], shown["engine"]) == ("ready", kind)
+    started = re.search(r"stand-in (\d+) loads", "\n".join(shown["log"]))
+    assert started
+    assert server.stop() == 0
+    assert not alive(int(started[1]))
+
+
+def test_a_command_with_its_own_name_for_the_model_is_restarted(serve: Serve, tmp_path: Path) -> None:
+    command = [sys.executable, stand_in.__file__, "plain", "--port", "{port}"]
+    path = config(tmp_path, "m", source="command", options={"command": command, "health": "/v1/models"})
+    server = serve("--config", str(path))
+    assert server.chat("m", "hello", stream=False)[0] == 200
+    first = replica(server, "m")["log"]
+    os.kill(int(re.findall(r"stand-in (\d+) loads", "\n".join(first))[0]), signal.SIGKILL)
+    eventually(lambda: replica(server, "m")["restarts"] == 1)
+    assert "killed by SIGKILL" in replica(server, "m")["error"]
+    assert server.chat("m", "hello")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        ({"says": ["ValueError: No available memory for the cache blocks."], "exit": 1}, "ran out of memory"),
+        ({"killed_by": 4}, "needs CPU features that the machine lacks"),
+    ],
+)
+def test_a_caller_hears_why_it_does_not_start(serve: Serve, tmp_path: Path, does: dict[str, Any], says: str) -> None:
+    folder = put_model(tmp_path / "model")
+    environment = {"TRUNKCALL_VLLM": str(stand_in.program(tmp_path, "vllm")), "STAND_IN": json.dumps(does)}
+    server = serve("--model", f"m=vllm:{folder}", env=environment)
+    status, _, answer = server.chat("m", "hello")
+    assert status == 503
+    assert says in answer["error"]["message"]
+    assert "Traceback" not in json.dumps(answer)
+
+
+def test_an_unknown_flag_is_told_in_the_engine_s_words(serve: Serve, tmp_path: Path) -> None:
+    folder = put_model(tmp_path / "model")
+    path = config(tmp_path, "m", source=f"vllm:{folder}", options={"args": ["--swap-space", "4"]})
+    server = serve("--config", str(path), env={"TRUNKCALL_VLLM": str(stand_in.program(tmp_path, "vllm"))})
+    assert "unrecognized arguments: --swap-space" in server.chat("m", "x")[2]["error"]["message"]

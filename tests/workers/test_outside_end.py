@@ -1,0 +1,59 @@
+"""Why a server ended, in words."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from trunkcall.workers.outside_end import LONGEST, explain, port_taken
+
+TRACE = [
+    "Traceback (most recent call last):",
+    '  File "x.py", line 1, in <module>',
+    "ValueError: the model has 3 heads",
+    "",
+    "The above exception was the direct cause of the following exception:",
+    "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+    "resource_tracker: There appear to be 1 leaked semaphore objects to clean up at shutdown",
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "lines", "says"),
+    [
+        (-4, [], "s was killed by SIGILL: this build needs CPU features that the machine lacks; install a build for"),
+        (132, ["INFO fine"], "CPU features"),
+        (-9, ["loading"], "s was killed by SIGKILL; the kernel does so when memory runs out"),
+        (137, [], "killed by SIGKILL"),
+        (1, ["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"], "s ran out of memory: torch.Out"),
+        (1, ["ValueError: No available memory for the cache blocks.", "RuntimeError: x"], "ran out of memory: ValueE"),
+        (-6, ["terminate called after throwing an instance of 'std::bad_alloc'"], r"ran out of memory: .* \(killed by"),
+        (1, TRACE, r"s ended: ValueError: the model has 3 heads \(exit code 1\)"),
+        (2, ["usage: x", "x: error: unrecognized arguments: --nope"], "unrecognized arguments: --nope"),
+        (1, ["KeyboardInterrupt", "bye"], "KeyboardInterrupt"),
+        (3, ["one", "two", " "], r"s ended: two \(exit code 3\)"),
+        (0, [], r"s ended without a word \(exit code 0\)"),
+        (-11, [], r"\(killed by SIGSEGV\)"),
+        (255, [], r"\(exit code 255\)"),
+        (1, ["Error: " + "x" * 2000], "x …"),
+    ],
+)
+def test_explain(code: int, lines: list[str], says: str) -> None:
+    said = explain("s", code, lines)
+    assert re.search(says, said), said
+    assert len(said) < LONGEST + 200
+
+
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        ("OSError: [Errno 98] Address already in use", True),
+        ("listen tcp 127.0.0.1:1: bind: address already in use", True),
+        ("Error: EADDRINUSE", True),
+        ("port 8000 is in use", True),
+        ("the model is in use", False),
+    ],
+)
+def test_a_taken_port(line: str, taken: bool) -> None:
+    assert port_taken(["x", line]) is taken
