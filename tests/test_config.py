@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from trunkcall import config, config_file
 from trunkcall.config import Flags, Listener, Loaded, load
 from trunkcall.core.errors import ServingError
-from trunkcall.core.models import Source
+from trunkcall.core.models import Source, parse_source
 from trunkcall.home import Home
 
 
@@ -241,6 +241,27 @@ def test_models_of_flags_win_and_paths_belong_to_where_they_were_written(home: P
     assert loaded.explain("models.b")[-1].place == "flag --model"
     assert refusal(home, flags=Flags(models=("x",))).startswith("--model: 'x' is not NAME=SOURCE")
     assert refusal(home, flags=Flags(models=("x=",))).startswith("--model: a model source is empty")
+
+
+@pytest.mark.parametrize(
+    ("source", "absolute"),
+    [
+        ("./m", "folder:BASE/m"),
+        ("../m/", "folder:UP/m"),
+        (".", "folder:BASE"),
+        ("/a/../m", "folder:/m"),
+        ("~nobody-of-this-name/m", "folder:BASE/~nobody-of-this-name/m"),
+        ("folder:m", "folder:BASE/m"),
+        ("transformers:./m", "transformers:BASE/m"),
+        ("vllm:org/name", "vllm:org/name"),
+        ("hf:org/name", "hf:org/name"),
+    ],
+)
+def test_a_path_does_not_depend_on_the_working_directory(tmp_path: Path, source: str, absolute: str) -> None:
+    found = config.model("x", source, base=tmp_path / "base").sources[0]
+    expected = absolute.replace("BASE", str(tmp_path / "base")).replace("UP", str(tmp_path))
+    assert str(found) == expected
+    assert parse_source(expected) == found, "it is written down and read again"
 
 
 def test_added_models_rank_below_and_a_name_in_both_is_an_error(home: Path) -> None:

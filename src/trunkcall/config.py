@@ -25,13 +25,15 @@ from trunkcall.config_file import (
     size,
 )
 from trunkcall.core.errors import ServingError
-from trunkcall.core.models import ModelSettings, Source, parse_source
+from trunkcall.core.models import ModelSettings, Source, is_path, parse_source
 from trunkcall.core.text import did_you_mean
 from trunkcall.home import MODELS_FILE, read_models
 
 POCKET: Final = "pocket"
-_FILES: Final = frozenset({"llamacpp", "kuwa-executor"})
+_FILES: Final = frozenset({"llamacpp", "kuwa-executor", "folder"})
 """Schemes whose target is a path."""
+_FILES_OR_NAMES: Final = frozenset({"transformers", "vllm", "sglang", "tgi-server"})
+"""Schemes whose target is a path when it begins like one, else a name elsewhere."""
 _PREFIX: Final = "TRUNKCALL_"
 _DEFAULT: Final = "default"
 
@@ -323,9 +325,10 @@ def reference(text: str, at: str, base: Path | None = None) -> str:
 
 def _absolute(source: Source, base: Path) -> Source:
     """A path in a source, made independent of the working directory."""
-    if source.scheme not in _FILES or not source.target:
+    path = source.scheme in _FILES or (source.scheme in _FILES_OR_NAMES and is_path(source.target))
+    if not path or not source.target:
         return source
-    return Source(source.scheme, os.path.normpath(base / Path(source.target).expanduser()), source.model)
+    return Source(source.scheme, os.path.normpath(base / os.path.expanduser(source.target)), source.model)
 
 
 def _check_name(name: str, at: str) -> None:

@@ -103,7 +103,7 @@ def test_help_and_version(cli: Any) -> None:
         (["up", "--host", "0.0.0.0"], 2, ["no API key is set", "TRUNKCALL_KEYS"]),
         (["up", "--model", "x"], 2, ["NAME=SOURCE"]),
         (["up", "--model", "x=opnai:http://h"], 2, ["Did you mean 'openai'?"]),
-        (["up", "--model", "x=models/y"], 2, ["must end in .gguf"]),
+        (["up", "--model", "x=models/y"], 2, ["./models/y"]),
         (["up", "--config", "missing.yaml"], 2, ["missing.yaml", "no such settings file"]),
         (["up", "--home", "/proc/nowhere"], 1, ["/proc/nowhere cannot be used", "--home DIR"]),
         (["config", "explain", "lisen"], 2, ["Did you mean 'listen'?"]),

@@ -42,6 +42,7 @@ def test_what_cannot_be_added_or_removed(cli: Any, home: Home, work: Path) -> No
         (["add", "twice", "dummy"], 1, "trunkcall models rm twice"),
         (["add", "filed", "dummy"], 1, "trunkcall.yaml:2: models.filed"),
         (["add", "x", "missing.gguf"], 2, "missing.gguf: there is no such file"),
+        (["add", "x", "./missing"], 2, "missing: there is no such folder"),
         (["add", "x", "opnai:http://h"], 2, "Did you mean 'openai'?"),
         (["add", "x", ""], 2, "a model source is empty"),
         (["add", "x y", "debug"], 2, "cannot be a model's name"),

@@ -159,6 +159,18 @@ def models_show(name: NameArgument, home: HomeFlag = None, config: ConfigFlag = 
 
 
 @app.command()
+def pull(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="hf:ORG/NAME[:FILE][@REVISION]; FILE may be a kind such as Q4_K_M.")
+    ],
+) -> None:
+    """Fetch a model from the Hugging Face Hub into its cache, where an interrupted download goes on."""
+    from trunkcall.cli.pull import pull as fetch
+
+    fetch(source)
+
+
+@app.command()
 def chat(
     prompt: Annotated[
         list[str] | None, typer.Argument(metavar="[PROMPT]", help="Answer this and end; without it, converse.")
@@ -203,7 +215,7 @@ def run_as(
         list[str] | None, typer.Argument(metavar="[--show] COMMAND ...", help="An old command line as it was written.")
     ] = None,
 ) -> int:
-    """Run an old command line: kuwa-executor, kuwa-kernel, python FILE.py. `trunkcall as --help` lists them."""
+    """Run an old command line, such as kuwa-executor or vllm serve. `trunkcall as --help` lists them."""
     from trunkcall.cli import old
 
     return old.run_as(arguments or [])
@@ -211,7 +223,7 @@ def run_as(
 
 @app.command()
 def takeover(
-    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="kuwa")],
+    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="kuwa or vllm")],
     into: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to put them. Default: HOME/takeover/SYSTEM.")
     ] = None,
@@ -220,6 +232,14 @@ def takeover(
     from trunkcall.cli import old
 
     old.takeover(system, into)
+
+
+@app.command()
+def doctor(home: HomeFlag = None, config: ConfigFlag = None, json: JsonFlag = False) -> int:
+    """Look at this machine and the settings: what works, what does not, and what to do about it."""
+    from trunkcall.cli.doctor import doctor as examine
+
+    return examine(home, config, json)
 
 
 @config_app.command("show")

@@ -12,9 +12,11 @@ from trunkcall import config, plugins
 from trunkcall.cli.client import Server
 from trunkcall.cli.output import print_json, print_table
 from trunkcall.core.errors import ServingError
-from trunkcall.core.models import ModelSettings, ModelView, ReplicaView
+from trunkcall.core.models import Machine, ModelSettings, ModelView, ReplicaView
 from trunkcall.core.text import did_you_mean
 from trunkcall.home import Home, locate
+from trunkcall.machine import look
+from trunkcall.protocols.fetching import amount
 
 
 class _Models(msgspec.Struct):
@@ -45,6 +47,8 @@ def add(home_flag: Path | None, file: Path | None, name: str, source: str) -> No
         plugins.check(found)
         if found.scheme == "llamacpp" and found.target and not Path(found.target).is_file():
             raise ServingError("bad_request", f"{found.target}: there is no such file")
+        if found.scheme == "folder" and not Path(found.target).is_dir():
+            raise ServingError("bad_request", f"{found.target}: there is no such folder")
     text = str(read.sources[0])
     if server is not None:
         server.call("POST", "/admin/models", {"name": name, "source": text})
@@ -82,7 +86,7 @@ def show(home_flag: Path | None, file: Path | None, name: str, as_json: bool) ->
         models = _load(home, file).settings.models
         if name not in models:
             raise ServingError("no_model", f"there is no model {name!r}. {did_you_mean(name, models)}")
-        view = _view(models[name])
+        view = planned(models[name], look())
     if as_json:
         print_json(view)
         return
@@ -94,9 +98,40 @@ def show(home_flag: Path | None, file: Path | None, name: str, as_json: bool) ->
             for r in view.replicas
         ],
     )
+    started = [replica for replica in view.replicas if replica.engine]
+    if started:
+        print()
+        print_table(
+            ("REPLICA", "ENGINE", "MEMORY", "WHY", "FASTER WITH"),
+            [(r.id, r.engine, amount(r.memory) if r.memory else "-", r.why or "-", r.faster or "-") for r in started],
+        )
     for replica in view.replicas:
         if replica.error:
             print(f"{replica.id}: {replica.error}")
+
+
+def planned(found: ModelSettings, machine: Machine) -> ModelView:
+    """A model that does not run, with the engine that would be started for it, or why none would."""
+    view = _view(found)
+    replicas = tuple(
+        _plan(replica, msgspec.structs.replace(found, sources=(source,)), machine)
+        for replica, source in zip(view.replicas, found.sources, strict=True)
+    )
+    return msgspec.structs.replace(view, replicas=replicas)
+
+
+def _plan(replica: ReplicaView, settings: ModelSettings, machine: Machine) -> ReplicaView:
+    try:
+        plugins.check(settings.sources[0])
+        engine = plugins.find_engine(settings.sources[0].scheme)
+        if engine is None:
+            return replica
+        spec = engine.plan(settings, machine)
+    except ServingError as error:
+        return msgspec.structs.replace(replica, error=error.message)
+    return msgspec.structs.replace(
+        replica, engine=spec.engine, why=spec.why, faster=spec.faster, memory=spec.memory, slots=spec.slots
+    )
 
 
 def reach(home_flag: Path | None) -> tuple[Home, Server | None]:

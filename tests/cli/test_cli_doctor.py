@@ -1,0 +1,146 @@
+"""`trunkcall doctor`, and what `models show` says of the engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines.model_folders import put_model
+
+from trunkcall.home import Home
+from trunkcall.pocket import gguf_path
+
+KNOWN = {
+    "the shipped model",
+    "Python",
+    "CPU",
+    "memory",
+    "GPU",
+    "state directory",
+    "Hub's cache",
+    "downloads",
+    "settings",
+}
+
+
+def asked(cli: Any, *arguments: str, code: int = 0, **environ: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Findings and models by name, and the models' first replicas."""
+    found = cli("doctor", "--json", *arguments, **environ)
+    assert found.returncode == code, found.stdout + found.stderr
+    report = json.loads(found.stdout)
+    assert report["usable"] == (code == 0)
+    models = {view["name"]: view["replicas"][0] for view in report["models"]}
+    return {one["what"]: one for one in report["findings"]}, models
+
+
+def test_this_machine(cli: Any, home: Home) -> None:
+    findings, models = asked(cli)
+    assert findings.keys() >= KNOWN
+    assert {one["state"] for one in findings.values()} <= {"fine", "lacks", "wrong"}
+    assert all(one["remedy"] for one in findings.values() if one["state"] == "wrong")
+    assert findings["engine llamacpp"]["state"] == "fine"
+    assert list(models) == ["pocket"]
+    assert (models["pocket"]["engine"], models["pocket"]["error"]) == ("llamacpp", "")
+    assert not home.path.exists(), "looking leaves nothing behind"
+    shown = cli("doctor")
+    assert shown.returncode == 0
+    assert shown.stdout.splitlines()[0].split() == ["CHECK", "STATE", "FOUND", "TO", "DO"]
+    assert "started, asked and ended in" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("stub", "words"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGILL)", "SIGILL"),
+        ("raise ImportError('libgomp.so.1: cannot open shared object file')", "libgomp"),
+    ],
+)
+def test_the_shipped_model_cannot_be_served(cli: Any, tmp_path: Path, stub: str, words: str) -> None:
+    (tmp_path / "stub").mkdir()
+    (tmp_path / "stub" / "xllamacpp.py").write_text(stub)
+    findings, _ = asked(cli, code=1, PYTHONPATH=str(tmp_path / "stub"))
+    pocket = findings["the shipped model"]
+    assert pocket["state"] == "wrong"
+    assert words in pocket["found"]
+    assert pocket["remedy"] == "pip install --force-reinstall trunkcall"
+
+
+def test_models_of_the_settings(cli: Any, work: Path) -> None:
+    shutil.copytree(put_model(work / "hugging"), work / "empty")
+    (work / "empty" / "model.safetensors").unlink()
+    (work / "ggml").mkdir()
+    shutil.copy(gguf_path(), work / "ggml" / "m.gguf")
+    models = {
+        "a": "./ggml", "b": "./empty", "c": "openai:http://127.0.0.1:1/v1", "d": "./missing.gguf", "e": "nosuch:x",
+        "f": "hf:org/name-GGUF",
+    }  # fmt: skip
+    (work / "trunkcall.yaml").write_text(json.dumps({"models": models, "pocket": False}))
+    findings, found = asked(cli)
+    assert findings["settings"]["found"].endswith("trunkcall.yaml")
+    assert (found["a"]["engine"], found["a"]["why"]) == ("llamacpp", "GGUF is the format of llama.cpp")
+    assert found["a"]["memory"] > 2**20
+    assert findings["all models at once"]["state"] == "fine"
+    assert "has no weights" in found["b"]["error"]
+    assert (found["c"]["engine"], found["c"]["error"]) == ("", "")
+    assert "does not exist" in found["d"]["error"]
+    assert "no scheme that is known here" in found["e"]["error"]
+    assert "it is not fetched yet" in found["f"]["why"]
+    text = cli("doctor").stdout
+    assert "has no weights" in text
+    assert "openai" in text
+
+    shown = cli("models", "show", "a").stdout
+    assert "REPLICA  ENGINE    MEMORY" in shown
+    assert "GGUF is the format of llama.cpp" in shown
+    assert "has no weights" in cli("models", "show", "b").stdout
+    assert json.loads(cli("models", "show", "a", "--json").stdout)["replicas"][0]["engine"] == "llamacpp"
+
+
+def test_a_mistake_in_the_settings(cli: Any, work: Path) -> None:
+    (work / "trunkcall.yaml").write_text("stroe: x")
+    findings, models = asked(cli)
+    assert findings["settings"]["state"] == "wrong"
+    assert "Did you mean 'store'?" in findings["settings"]["found"]
+    assert list(models) == [], "nothing is said of models that could not be read"
+
+
+def test_addresses(cli: Any, home: Home, work: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (work / "trunkcall.yaml").write_text(f"listen: {port}")
+        what = f"address 127.0.0.1:{port}"
+        findings, _ = asked(cli)
+        assert (findings[what]["state"], findings[what]["remedy"]) == ("wrong", "choose another with --port")
+        with home.lock():
+            home.write_server(os.getpid(), f"http://127.0.0.1:{port}")
+            findings, _ = asked(cli)
+        assert findings[what]["state"] == "fine"
+        assert f"process {os.getpid()}" in findings[what]["found"]
+    findings, _ = asked(cli)
+    assert findings[what]["found"] == "free"
+
+
+def test_surroundings(cli: Any) -> None:
+    found = asked(cli, HF_HUB_OFFLINE="1", TRUNKCALL_HOME="/dev/null/home", HF_HOME="/dev/null")[0]
+    assert (found["downloads"]["state"], found["downloads"]["remedy"]) == ("lacks", "unset HF_HUB_OFFLINE")
+    for what in ("state directory", "Hub's cache"):
+        assert (found[what]["state"], found[what]["found"][-17:]) == ("wrong", "cannot be written")
+    secret = "hf_" + "x" * 30
+    said = cli("doctor", HF_TOKEN=secret, HF_ENDPOINT=f"https://user:{secret}@mirror.example/")
+    assert "from mirror.example, with HF_TOKEN" in said.stdout
+    assert secret not in said.stdout + said.stderr
+
+
+def test_a_gpu(cli: Any, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'NVIDIA H200, 143771, 100000'\n")
+    program.chmod(0o755)
+    found = asked(cli, PATH=f"{program.parent}:{os.environ['PATH']}", CUDA_VISIBLE_DEVICES="0")[0]
+    assert found["GPU"]["state"] == "fine"
+    assert found["GPU"]["found"] == "NVIDIA H200, 104.9 GB free of 150.8 GB"
