@@ -36,9 +36,8 @@ def test_an_unknown_name_gets_the_nearest() -> None:
     ("source", "words"),
     [
         ("opnai:http://h", ["'opnai:http://h'", "Did you mean 'openai'?", "Known: ", "llamacpp"]),
-        ("zzz", ["Known: debug"]),
-        ("./models/x", ["must end in .gguf"]),
-        ("/models/x.bin", ["must end in .gguf"]),
+        ("zzz", ["Known: anthropic"]),
+        ("models/x", ["./models/x", "hf:models/x"]),
     ],
 )
 def test_an_unknown_scheme_is_explained(source: str, words: list[str]) -> None:
@@ -47,7 +46,7 @@ def test_an_unknown_scheme_is_explained(source: str, words: list[str]) -> None:
     assert all(word in caught.value.message for word in words), caught.value.message
 
 
-@pytest.mark.parametrize("source", ["pocket", "debug", "x.gguf", "openai:http://h:1/v1#m"])
+@pytest.mark.parametrize("source", ["pocket", "debug", "x.gguf", "./models/x", "hf:org/repo", "openai:http://h:1/v1#m"])
 def test_known_schemes_pass(source: str) -> None:
     plugins.check(parse_source(source))
 

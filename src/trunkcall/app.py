@@ -29,7 +29,7 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
 from trunkcall.core.meter import Counters
 from trunkcall.core.models import ModelView, convert_options
-from trunkcall.core.ports import Api, Connect, Engine, Exchange, Placement, Resident
+from trunkcall.core.ports import Api, Exchange, Resident
 from trunkcall.home import Home
 from trunkcall.machine import look
 from trunkcall.net.credentials import read_secret
@@ -70,10 +70,12 @@ class _Process:
         self._counters = Counters()
         self._journal = FileJournal(home.journal)
         self._importer = Importer(home.journal, self._url)
-        self._supervisor = Supervisor(self._dispatch, _find_placements(), look(), _find_engine, _find_connect)
+        self._supervisor = Supervisor(
+            self._dispatch, plugins.find_placements(), look, plugins.find_engine, plugins.find_connect
+        )
         self._registry = Registry(
             self._dispatch,
-            _find_connect,
+            plugins.find_connect,
             read_records(home.read_workers()),
             lambda records: home.write_workers(msgspec.json.encode(records)),
         )
@@ -234,22 +236,6 @@ def _build_api(name: str, listener: Listener, services: Services) -> Api:
     if given:
         raise ServingError("bad_request", f"the api {name!r} has no options")
     return build(services)
-
-
-def _find_placements() -> dict[str, Placement]:
-    return {name: plugins.find("placements", name)() for name in plugins.names("placements")}
-
-
-def _find_engine(scheme: str) -> Engine | None:
-    if scheme not in plugins.names("engines"):
-        return None
-    engine: Engine = plugins.find("engines", scheme)()
-    return engine
-
-
-def _find_connect(scheme: str) -> Connect:
-    connect: Connect = plugins.find("backends", scheme)
-    return connect
 
 
 def banner(listener: Listener, url: str, views: Sequence[ModelView]) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import Source
+from trunkcall.core.ports import Connect, Engine, Placement
 from trunkcall.core.text import did_you_mean
 
 Group = Literal["backends", "engines", "placements", "apis"]
@@ -46,13 +47,28 @@ def find(group: Group, name: str) -> Any:
         raise _missing(entry, error) from error
 
 
+def find_engine(scheme: str) -> Engine | None:
+    """The engine of a source's scheme; None for a scheme of another kind. Raises ServingError as `find` does."""
+    return find("engines", scheme)() if scheme in names("engines") else None
+
+
+def find_connect(scheme: str) -> Connect:
+    """How to call what a scheme or protocol names; raises ServingError as `find` does."""
+    return find("backends", scheme)
+
+
+def find_placements() -> dict[str, Placement]:
+    """All placements by name."""
+    return {name: find("placements", name)() for name in names("placements")}
+
+
 def check(source: Source) -> None:
     """Refuse a source whose scheme nobody handles: ServingError (bad_request), naming the nearest."""
     known = schemes()
     if source.scheme in known:
         return
     if "/" in source.scheme or "." in source.scheme:
-        hint = "A path must end in .gguf."
+        hint = f"A folder is written as ./{source.scheme}, a model of the Hub as hf:{source.scheme}."
     else:
         hint = did_you_mean(source.scheme, known)
         hint += f" Known: {', '.join(known)}." if "Known" not in hint else ""

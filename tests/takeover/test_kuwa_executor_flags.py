@@ -23,7 +23,7 @@ from trunkcall import config
 from trunkcall.backends import debug, dummy, openai, sysinfo
 from trunkcall.config import Flags, load
 from trunkcall.core.errors import ServingError
-from trunkcall.core.models import Machine, ModelSettings
+from trunkcall.core.models import Machine, ModelSettings, Source
 from trunkcall.engines.llamacpp import LlamaCpp
 from trunkcall.pocket import gguf_path
 from trunkcall.protocols.kuwa_words import NO_KEY_OPENAI, NO_KEY_THIRD_PARTY
@@ -307,10 +307,7 @@ def test_llamacpp_as_printed_starts_an_engine_and_trims_to_what_it_holds() -> No
     ("line", "kind", "said"),
     [
         ("llamacpp", "no_model", "You need to configure a GGUF model path!"),
-        ("llamacpp --model_path hf://org/repo?file.gguf", "unsupported", "download the .gguf file"),
         ("huggingface", "no_model", "You need to configure a model path!"),
-        ("huggingface --model_path org/repo --stop a b --load_8bits", "unsupported", "next release"),
-        ("geminipro --api_key k", "unsupported", "next release"),
     ],
 )
 def test_what_cannot_start_says_so_with_code_1(line: str, kind: str, said: str) -> None:
@@ -323,7 +320,7 @@ def test_what_cannot_start_says_so_with_code_1(line: str, kind: str, said: str) 
     assert "Traceback" not in done.stderr
 
 
-def test_what_cannot_start_yet_is_chosen_all_the_same() -> None:
+def test_huggingface_is_a_source_with_the_engines_options(tmp_path: Path) -> None:
     line = "--model_path org/name --visible_gpu 1 --stop END --tokenizer t --override_chat_template {{x}}"
     chosen = chosen_of("huggingface", line)
     assert (str(chosen.source), chosen.env) == ("hf:org/name", {"CUDA_VISIBLE_DEVICES": "1"})
@@ -333,8 +330,29 @@ def test_what_cannot_start_yet_is_chosen_all_the_same() -> None:
         "repetition_penalty": 1.0,
         "stop": ["END"],
     }
-    assert (chosen.serving["template"], chosen.serving["input_tokens"]) == ("{{x}}", 3072)
-    assert "--tokenizer" in chosen.notes[0]
+    assert chosen.serving["input_tokens"] == 3072
+    assert chosen.options == {"engine": "transformers", "template": "{{x}}"}
+    assert chosen.notes == ("no use is made of: --tokenizer",)
+    chosen = chosen_of("huggingface", f"--model_path {tmp_path} --load_8bits --trust_remote_code --limit 99")
+    assert chosen.source == Source("folder", str(tmp_path))
+    assert chosen.options == {"engine": "transformers", "load_in_8bit": True, "trust_remote_code": True}
+    assert (chosen.serving["input_tokens"], chosen.notes) == (99, ())
+    assert chosen_of("huggingface", "--model_path gpt2").options == {}
+
+
+def test_huggingface_trims_to_what_a_folders_model_holds() -> None:
+    folder = Path(__file__).parents[2] / "pocket" / "hf"
+    assert chosen_of("huggingface", f"--model_path {folder}").serving["input_tokens"] == 768
+
+
+def test_llamacpp_takes_a_file_of_the_hub() -> None:
+    chosen = chosen_of("llamacpp", "--model_path hf://org/repo?file.gguf")
+    assert str(chosen.source) == "hf:org/repo:file.gguf"
+    assert str(chosen_of("llamacpp", "--model_path hf://org/repo").source) == "hf:org/repo"
+    assert chosen.serving["input_tokens"] == 3072
+
+
+def test_geminipro_is_a_source_with_a_key() -> None:
     chosen = chosen_of("geminipro", "--api_key sk-hidden --top_k 3")
     assert (str(chosen.source), chosen.code, chosen.key) == (
         "gemini:gemini-1.0-pro",
@@ -344,6 +362,8 @@ def test_what_cannot_start_yet_is_chosen_all_the_same() -> None:
     assert chosen.serving["generation"] == {"top_k": 3}
     assert chosen.serving["tokens"] == ("google_token",)
     assert "sk-hidden" not in repr(chosen)
+    assert "switched gemini-1.0-pro off" in chosen.notes[0]
+    assert chosen_of("geminipro", "--model gemini-2.5-flash").notes == ()
 
 
 def chosen_of(executor: str, line: str) -> Chosen:

@@ -6,6 +6,7 @@ The list is data/old-commands.md. An id that is not classified here fails.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -13,11 +14,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +31,35 @@ from running import eventually
 
 from trunkcall.config import Flags, load
 from trunkcall.pocket import gguf_path
+from trunkcall.takeover.kuwa_models import KEY_NAME
 
 LIST = Path(__file__).parent / "data" / "old-commands.md"
 SHOUT = Path(__file__).parent / "data" / "shout.py"
+FOLDER = Path(__file__).parents[2] / "pocket" / "hf"
 
 RUNS = {
     "K1": "the debug page of a kernel",
     "K2": "--list",
     "K3": "--help of an executor",
     "K4": "llamacpp with a model file",
+    "K5": "huggingface with a model folder",
+    "K6": "geminipro with a key, in front of what stands in for Google",
     "K7": "chatgpt with a key",
     "K8": "chatgpt under another code",
     "K9": "generation arguments, system prompt and template",
     "K10": "a class of the user's own",
+    "K11": "the arguments of vLLM's container",
     "K12": "chatgpt in front of an OpenAI-speaking server",
     "K13": "debug with every general option",
+    "H16": "vLLM's server as a module",
+    "H17": "vLLM's Python class",
+    "H18": "curl to vLLM's completions",
+    "H20": "every flag of vLLM's page",
 }
-MAPPED = {
-    "K5": "huggingface needs the engine that comes with issue 4; its settings are shown",
-    "K6": "geminipro needs the backend that comes with issue 4; its settings are shown",
-    "K11": "vLLM's container is an OpenAI-speaking server: its address is a source",
-}
+MAPPED: dict[str, str] = {}
 PLANNED = {
     **{f"L{number}": "LLM-ATC" for number in range(1, 9)},
-    **{f"H{number}": "h2oGPT, TGI and vLLM" for number in range(1, 29)},
+    **{f"H{number}": "h2oGPT and TGI" for number in range(1, 29) if f"H{number}" not in RUNS},
     **{f"F{number}": "FastChat" for number in range(1, 8)},
     **{f"T{number}": "TorchServe" for number in range(1, 11)},
 }
@@ -71,16 +80,16 @@ def test_all_of_kuwa_is_settled() -> None:
     assert not [identifier for identifier in PLANNED if identifier.startswith("K")]
 
 
-# What a user of the old names has: a shell after `trunkcall takeover kuwa`.
+# What a user of the old names has: a shell after `trunkcall takeover SYSTEM`.
 
 
 class Shell:
     """Runs command lines as they are typed, with the line of `takeover` in force; ends what it started."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, system: str) -> None:
         self.folder = folder
         self._started: list[subprocess.Popen[str]] = []
-        done = self.run(f"{sys.executable} -m trunkcall takeover kuwa --into {shlex.quote(str(folder / 'kuwa'))}")
+        done = self.run(f"{sys.executable} -m trunkcall takeover {system} --into {shlex.quote(str(folder / system))}")
         assert done.returncode == 0, done
         (self._line,) = [line for line in done.stdout.splitlines() if line.startswith("export ")]
 
@@ -116,7 +125,14 @@ class Shell:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
-    opened = Shell(tmp_path)
+    opened = Shell(tmp_path, "kuwa")
+    yield opened
+    opened.end()
+
+
+@pytest.fixture
+def vllm_shell(tmp_path: Path) -> Iterator[Shell]:
+    opened = Shell(tmp_path, "vllm")
     yield opened
     opened.end()
 
@@ -160,8 +176,6 @@ class Kernel:
 
 
 def _json(flow: str) -> str:
-    import json
-
     return json.dumps(yaml.safe_load(flow))
 
 
@@ -295,25 +309,107 @@ def shown(shell: Shell, line: str) -> dict[str, Any]:
     return yaml.safe_load(done.stdout)
 
 
-def test_k5_huggingface_is_mapped(shell: Shell) -> None:
-    tree = shown(shell, "kuwa-executor huggingface --model_path org/name --visible_gpu 1 --host 127.0.0.1")
+def test_k5_huggingface(shell: Shell, kernel: Kernel) -> None:
+    folder = shell.folder / "model folder"
+    folder.mkdir()
+    (folder / "model.gguf").symlink_to(gguf_path())
+    shell.start(f"kuwa-executor huggingface --model_path {shlex.quote(str(folder))} --visible_gpu 0 {here(kernel)}")
+    assert "Paris" in kernel.ask("huggingface", "What is the capital of France?")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed: `make test-all` installs it")
+def test_k5_huggingface_in_transformers(shell: Shell, kernel: Kernel) -> None:
+    child = shell.start(f"kuwa-executor huggingface --model_path {shlex.quote(str(FOLDER))} {here(kernel)}")
+    assert "Paris" in kernel.ask("huggingface", "What is the capital of France?", limit=120)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(20) == 0
+
+
+def test_k5_the_name_of_a_hub_is_a_source(shell: Shell) -> None:
+    line = "kuwa-executor huggingface --model_path org/name --visible_gpu 1 --host 127.0.0.1"
+    tree = shown(shell, line)
     assert tree["models"]["huggingface"]["source"] == "hf:org/name"
     assert tree["models"]["huggingface"]["env"] == {"CUDA_VISIBLE_DEVICES": "1"}
 
 
-def test_k6_geminipro_is_mapped(shell: Shell) -> None:
-    tree = shown(shell, "kuwa-executor geminipro --api_key AIza-hidden --host 127.0.0.1")
+def test_k6_geminipro(shell: Shell, kernel: Kernel) -> None:
+    line = f"kuwa-executor geminipro --api_key AIza-hidden {here(kernel)}"
+    child = shell.start(line)
+    eventually(lambda: "gemini-pro" in get(f"{kernel.url}v1.0/worker/list"), 20)
+    child.send_signal(signal.SIGINT)
+    printed, _ = child.communicate(timeout=20)
+    assert "AIza-hidden" not in printed
+    tree = shown(shell, line)
     assert tree["models"]["gemini-pro"]["source"] == "gemini:gemini-1.0-pro"
-    assert tree["models"]["gemini-pro"]["key"].startswith("env:")
     assert "AIza-hidden" not in yaml.safe_dump(tree)
+    with google() as (url, seen):
+        tree["models"]["gemini-pro"]["source"] = f"gemini:{url}#gemini-1.0-pro"
+        (shell.folder / "google.yaml").write_text(yaml.safe_dump(tree))
+        key = shlex.quote(f"{KEY_NAME}=AIza-hidden")
+        shell.start(f"env {key} {sys.executable} -m trunkcall up --config google.yaml")
+        assert kernel.ask("gemini-pro", "hello there") == "Hello from Gemini"
+    path, sent = next((path, key) for path, key in seen if ":streamGenerateContent" in path)
+    assert path.startswith("/v1beta/models/gemini-1.0-pro:")
+    assert sent == "AIza-hidden"
 
 
-@pytest.mark.parametrize("line", ["huggingface --model_path org/name", "geminipro --api_key x"])
-def test_k5_and_k6_say_that_they_cannot_start_yet(shell: Shell, line: str) -> None:
-    done = shell.run(f"kuwa-executor {line} --ignore_kernel --host 127.0.0.1")
-    assert done.returncode == 1
-    assert "next release" in done.stderr
-    assert "Traceback" not in done.stderr
+@contextlib.contextmanager
+def google() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """A server that answers as Google's does, and notes paths and keys."""
+    seen: list[tuple[str, str]] = []
+    told = {"candidates": [{"content": {"role": "model", "parts": [{"text": "Hello from Gemini"}]}, "finishReason": "STOP"}]}  # fmt: skip
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            seen.append((self.path, self.headers["x-goog-api-key"]))
+            counted = ":countTokens" in self.path
+            data = b'{"totalTokens": 3}' if counted else b"data: %b\n\n" % json.dumps(told).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json" if counted else "text/event-stream")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        serving.join(5)
+        server.server_close()
+
+
+# vLLM, with the smallest of models where the page has one of 65 billion parameters
+
+
+def ready(child: subprocess.Popen[str], port: int, limit: float = 30.0) -> None:
+    """Wait until a server of vLLM's would answer."""
+
+    def well() -> bool:
+        assert child.poll() is None, child.communicate()
+        with contextlib.suppress(OSError):
+            return get(f"http://127.0.0.1:{port}/health") == ""
+        return False
+
+    eventually(well, limit)
+
+
+def test_k11_vllms_container(vllm_shell: Shell, free_port: int) -> None:
+    script = Path(__file__).parents[2] / "docker" / "entrypoint-vllm.sh"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    line = f"env HUGGING_FACE_HUB_TOKEN=hf_none PATH={shlex.quote(path)} {shlex.quote(str(script))}"
+    line += f" --model {shlex.quote(str(gguf_path()))} --dtype half --served-model-name google/gemma-7b-it"
+    child = vllm_shell.start(f"{line} --host 127.0.0.1 --port {free_port}")
+    ready(child, free_port)
+    assert '"google/gemma-7b-it"' in get(f"http://127.0.0.1:{free_port}/v1/models")
 
 
 def test_k11_vllms_container_is_a_source(tmp_path: Path) -> None:
@@ -322,3 +418,77 @@ def test_k11_vllms_container_is_a_source(tmp_path: Path) -> None:
     settings = load(config=None, home=tmp_path, environ={}, flags=flags).settings
     (found,) = settings.models["gemma"].sources
     assert (found.scheme, found.target, found.model) == ("openai", "http://localhost:8000/v1", "google/gemma-7b-it")
+
+
+@pytest.mark.parametrize("command", ["python -m vllm.entrypoints.openai.api_server --model", "vllm serve"])
+def test_h16_and_h18_vllms_server_and_curl(vllm_shell: Shell, free_port: int, command: str) -> None:
+    model = str(gguf_path())
+    line = f"env NCCL_IGNORE_DISABLED_P2P=1 CUDA_VISIBLE_DEVICES=0,1 {command} {shlex.quote(model)} --port={free_port}"
+    line += " --host=0.0.0.0 --tokenizer=hf-internal-testing/llama-tokenizer --tensor-parallel-size=2 --seed 1234"
+    child = vllm_shell.start(line)
+    ready(child, free_port)
+    asked = json.dumps({"model": model, "prompt": "San Francisco is a", "max_tokens": 7, "temperature": 0})
+    curl = f"curl -s http://localhost:{free_port}/v1/completions -H 'Content-Type: application/json' -d {shlex.quote(asked)}"
+    done = vllm_shell.run(curl)
+    answer = json.loads(done.stdout)
+    assert answer["model"] == model
+    assert answer["choices"][0]["text"]
+    assert answer["usage"]["completion_tokens"] == 7
+    child.send_signal(signal.SIGINT)
+    printed, _ = child.communicate(timeout=20)
+    assert child.returncode == 0
+    assert "is served by llamacpp, not by vLLM" in printed
+    assert "no use for: --tokenizer --tensor-parallel-size" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed: `make test-all` installs it")
+def test_h16_vllms_server_in_transformers(vllm_shell: Shell, free_port: int) -> None:
+    model = shlex.quote(str(FOLDER))
+    line = f"vllm serve {model} --host 127.0.0.1 --port {free_port} --dtype float --max-model-len 256 --max-num-seqs 2"
+    child = vllm_shell.start(f"{line} --served-model-name tiny")
+    ready(child, free_port, 120)
+    asked = {"model": "tiny", "prompt": "The capital of France is", "max_tokens": 3, "temperature": 0}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{free_port}/v1/completions", json.dumps(asked).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert json.load(answer)["choices"][0]["text"] == " Paris"
+    child.send_signal(signal.SIGINT)
+    printed, _ = child.communicate(timeout=20)
+    assert "is served by transformers, not by vLLM: " in printed
+
+
+def test_h17_vllms_class(vllm_shell: Shell) -> None:
+    model = str(gguf_path())
+    (vllm_shell.folder / "h17.py").write_text(
+        "from vllm import LLM\n"
+        f"llm = LLM(model={model!r}, tokenizer='hf-internal-testing/llama-tokenizer', tensor_parallel_size=2)\n"
+        'output = llm.generate("San Franciso is a")\n'
+        "print(output)\n"
+    )
+    done = vllm_shell.run("python h17.py")
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"\[RequestOutput\(.*prompt='San Franciso is a'.*CompletionOutput\(index=0, text='.+'", done.stdout)
+
+
+def test_h20_every_flag_of_vllms_page(vllm_shell: Shell, free_port: int) -> None:
+    lists = "--allowed-origins '[\"*\"]' --allowed-methods '[\"*\"]' --allowed-headers '[\"*\"]'"
+    line = (
+        f"python -m vllm.entrypoints.openai.api_server --host 127.0.0.1 --port {free_port} --allow-credentials {lists}"
+        f" --served-model-name llama --model {shlex.quote(str(gguf_path()))} --tokenizer t --tokenizer-mode slow"
+        " --download-dir models --use-np-weights --use-dummy-weights --dtype bfloat16 --worker-use-ray -pp 1 -tp 1"
+        " --block-size 16 --seed 0 --swap-space 4 --gpu-memory-utilization 0.9 --max-num-batched-tokens 2560"
+        " --max-num-seqs 3 --disable-log-stats --engine-use-ray --disable-log-requests"
+    )
+    child = vllm_shell.start(line)
+    ready(child, free_port)
+    request = urllib.request.Request(f"http://127.0.0.1:{free_port}/v1/models", headers={"origin": "http://a.page"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert [model["id"] for model in json.load(answer)["data"]] == ["llama"]
+    child.send_signal(signal.SIGINT)
+    printed, _ = child.communicate(timeout=20)
+    for name in ("use-np-weights", "use-dummy-weights", "worker-use-ray", "swap-space", "engine-use-ray", "disable-log-requests"):  # fmt: skip
+        assert len(re.findall(rf"--{name} is gone", printed)) == 1, printed

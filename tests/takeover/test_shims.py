@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -66,6 +67,7 @@ def test_placing_twice_changes_nothing_and_nothing_is_overwritten(tmp_path: Path
     placed = shims.place("kuwa", tmp_path / "a b")
     files = {path: path.read_bytes() for path in placed.folder.rglob("*") if path.is_file()}
     assert {str(path.relative_to(placed.folder)) for path in files} == {
+        "bin/.trunkcall-takeover",
         "bin/kuwa-executor",
         "bin/kuwa-kernel",
         "python/.trunkcall-takeover",
@@ -157,6 +159,36 @@ def test_the_server_cannot_import_them(tmp_path: Path, monkeypatch: pytest.Monke
         timeout=30,
     )
     assert done.stdout.split() == ["True", "None"], done
+
+
+def test_a_server_does_not_start_what_stands_in_for_its_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = shims.place("vllm", tmp_path / "old")
+    names, modules = placed.folder / "bin", placed.folder / "python"
+    real = tmp_path / "real"
+    real.mkdir()
+    monkeypatch.setenv("PATH", f"{names}:{real}:/bin:")
+    monkeypatch.setenv("PYTHONPATH", f"{modules}:{real}")
+    assert shutil.which("vllm") == str(names / "vllm")
+    shims.hide_from_children()
+    assert (os.environ["PATH"], os.environ["PYTHONPATH"]) == (f"{real}:/bin:", str(real))
+
+
+def test_vllms_names(tmp_path: Path) -> None:
+    placed = shims.place("vllm", tmp_path / "old")
+    environment = {**os.environ, "PATH": f"{placed.folder / 'bin'}:{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = str(placed.folder / "python")
+
+    def run(*command: str) -> str:
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=40, check=True).stdout
+
+    for command in (("vllm", "serve", "--help"), ("python3", "-m", "vllm.entrypoints.openai.api_server", "--help")):
+        assert "--tensor-parallel-size" in run(*command)
+    bare = tmp_path / "bare" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True, timeout=40)
+    (tmp_path / "own.py").write_text(
+        "from vllm import LLM, SamplingParams\nprint(LLM.__module__, SamplingParams(n=2).n)\n"
+    )
+    assert run(str(bare), str(tmp_path / "own.py")) == "trunkcall.offline.llm 2\n"
 
 
 def test_a_custom_executor_is_a_model_like_others(serve: Callable[..., Server], tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
+import msgspec
+
 from trunkcall.control.generation import EmbedCall, GenerateCall
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
@@ -18,14 +20,25 @@ _Read = Callable[[bytes], Generate]
 _Emit = Callable[[Generate, bool], Emitter]
 
 
+class OpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A listener's options of this api.
+
+    aliases: more names of models; an answer has the name of the model itself.
+    """
+
+    aliases: dict[str, str] = {}
+
+
 class OpenAI:
     """Fits core.ports.Api; paths are below /v1."""
 
     name = "openai"
     plane: Literal["inference", "control", "worker"] = "inference"
+    Options = OpenAIOptions
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, options: OpenAIOptions | None = None) -> None:
         self._serving = services.serving
+        self._aliases = options.aliases if options is not None else {}
 
     def routes(self) -> Sequence[Route]:
         """What is served."""
@@ -47,8 +60,7 @@ class OpenAI:
         await self._generate("/chat/completions", codec.read_chat, codec.ChatEmitter, exchange)
 
     async def _generate(self, path: str, read: _Read, emit: _Emit, exchange: Exchange) -> None:
-        body = await exchange.body()
-        head = codec.read_head(body)
+        head, body = self._read(await exchange.body())
         call = GenerateCall(
             model=head.model,
             stream=head.stream,
@@ -63,8 +75,7 @@ class OpenAI:
         await self._serving.serve(exchange, call)
 
     async def _embed(self, exchange: Exchange) -> None:
-        body = await exchange.body()
-        head = codec.read_head(body)
+        head, body = self._read(await exchange.body())
         call = EmbedCall(
             model=head.model,
             wire=Wire("openai", "/embeddings", exchange.headers, body),
@@ -74,10 +85,21 @@ class OpenAI:
         )
         await self._serving.serve(exchange, call)
 
+    def _read(self, body: bytes) -> tuple[codec.Head, bytes]:
+        """The head, and the body with the name of the model itself."""
+        head = codec.read_head(body)
+        name = self._aliases.get(head.model)
+        if name is None:
+            return head, body
+        return msgspec.structs.replace(head, model=name), codec.replace_model(body, name)
+
     async def _models(self, exchange: Exchange) -> None:
         entries = [(view.name, view.created) for view in self._serving.dispatch.views()]
+        created = dict(entries)
+        entries += [(alias, created[name]) for alias, name in self._aliases.items() if name in created]
         await exchange.respond(Response(200, codec.models_list(entries)))
 
     async def _model(self, exchange: Exchange) -> None:
-        pool = self._serving.dispatch.pool(exchange.parameters["model"])
-        await exchange.respond(Response(200, codec.model_entry(pool.settings.name, pool.created)))
+        asked = exchange.parameters["model"]
+        pool = self._serving.dispatch.pool(self._aliases.get(asked, asked))
+        await exchange.respond(Response(200, codec.model_entry(asked, pool.created)))

@@ -18,6 +18,8 @@ COMMANDS: Final = {
     "kuwa-executor": ("trunkcall.takeover.kuwa_executor", "serve a model to a Kuwa kernel"),
     "kuwa-kernel": ("trunkcall.takeover.kuwa_kernel", "the Kuwa kernel"),
     "python": ("trunkcall.takeover.kuwa_custom", "a file with a Kuwa LLMExecutor class"),
+    "vllm": ("trunkcall.takeover.vllm", "`vllm serve MODEL`"),
+    "vllm.entrypoints.openai.api_server": ("trunkcall.takeover.vllm_api_server", "vLLM's OpenAI server"),
 }
 """Command -> module whose `read` makes a plan of its arguments, and what it is."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.models import Source
 from trunkcall.engines.gguf import read_head
 from trunkcall.engines.llamacpp import DEFAULT_CONTEXT
+from trunkcall.engines.weights import read_checkpoint
 from trunkcall.protocols.kuwa_words import NO_KEY_GOOGLE, NO_KEY_OPENAI, NO_KEY_THIRD_PARTY, WARNING_CLOSE, WARNING_OPEN
 from trunkcall.takeover.kuwa_generation import read_generation
 
@@ -40,6 +42,8 @@ _ROUTE_OF_OLLAMA: Final = frozenset(
     "temperature top_p max_tokens num_predict stop seed frequency_penalty presence_penalty".split()
 )
 """Parameters that Ollama's OpenAI-compatible route takes; it passes over others without a word."""
+_HUB: Final = "hf://"
+_GONE_GEMINI: Final = "gemini-1.0-pro"
 _ROOM_FOR_INPUT: Final = 3072 / 4096
 """Of a context, as the original divides its default one."""
 
@@ -48,7 +52,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     """An executor as a model.
 
     code: its default access code; options, env, key: of the model; serving: options of the api
-    kuwa_executor; secrets and notes: as in Plan; lacking: why this version can show but not serve it.
+    kuwa_executor; secrets and notes: as in Plan.
     """
 
     code: str
@@ -59,7 +63,6 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     serving: dict[str, Any] = {}
     secrets: dict[str, str] = {}
     notes: tuple[str, ...] = ()
-    lacking: str = ""
 
     # Secrets.
     def __repr__(self) -> str:
@@ -69,8 +72,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 def choose(executor: str, asked: argparse.Namespace) -> Chosen:
     """The model of an executor whose flags were parsed.
 
-    Raises ServingError: no_model without a model's path, unsupported for one that would have to be fetched,
-    bad_request for a value or a configuration file that cannot work.
+    Raises ServingError: no_model without a model's path, bad_request for a value or a configuration file that
+    cannot work.
     """
     return _CHOICES[executor](asked)
 
@@ -142,20 +145,18 @@ def _geminipro(asked: argparse.Namespace) -> Chosen:
             "input_tokens": asked.limit,
         },
         secrets=_key_secret(asked),
-        notes=_image_notes(asked),
-        lacking=_not_yet("geminipro", "backend for Gemini"),
+        notes=(*_gone_notes(asked), *_image_notes(asked)),
     )
 
 
 def _llamacpp(asked: argparse.Namespace) -> Chosen:
     if not asked.model_path:
         raise ServingError("no_model", "You need to configure a GGUF model path! Give it with --model_path FILE.gguf")
-    if asked.model_path.startswith("hf://"):
-        raise ServingError(
-            "unsupported",
-            "this version cannot download models; download the .gguf file yourself and give its path with --model_path",
-        )
     path = Path(os.path.abspath(Path(asked.model_path).expanduser()))
+    source = Source("llamacpp", str(path))
+    if asked.model_path.startswith(_HUB):
+        repository, _, file = asked.model_path.removeprefix(_HUB).partition("?")
+        source = Source("hf", f"{repository}:{file}" if file else repository)
     options: dict[str, Any] = {"gpu_layers": asked.ngl}
     if asked.context_window is not None:
         options["context"] = asked.context_window
@@ -166,7 +167,7 @@ def _llamacpp(asked: argparse.Namespace) -> Chosen:
         notes = ("--visible_gpu without --ngl: as ever all layers stay on the CPU; --ngl -1 puts them on the GPU",)
     return Chosen(
         code="gguf",
-        source=Source("llamacpp", str(path)),
+        source=source,
         options=options,
         env=_visible(asked),
         serving={
@@ -204,28 +205,30 @@ def _huggingface(asked: argparse.Namespace) -> Chosen:
     if not asked.model_path:
         raise ServingError("no_model", "You need to configure a model path! Give it with --model_path FOLDER_OR_NAME")
     folder = Path(asked.model_path).expanduser()
-    serving = {
-        "system_prompt": _system_prompt(asked),
-        "template": asked.override_chat_template,
-        "generation": {**_HUGGINGFACE_DEFAULTS, **read_generation(asked)},
-        "input_tokens": asked.limit,
-    }
-    flags = {"load_8bits": False, "trust_remote_code": False, "tokenizer": None, "processor": None, "timeout": 10.0}
-    unmapped = [f"--{name}" for name, default in flags.items() if getattr(asked, name) != default]
+    local = folder.is_dir()
+    options: dict[str, Any] = {}
+    if asked.load_8bits:
+        options["load_in_8bit"] = True
+    if asked.trust_remote_code:
+        options["trust_remote_code"] = True
+    if asked.override_chat_template:
+        options["template"] = asked.override_chat_template
+    if options:
+        # Other engines call these otherwise, or cannot do them.
+        options["engine"] = "transformers"
+    unused = {"tokenizer": None, "processor": None, "timeout": 10.0}
+    unmapped = [f"--{name}" for name, default in unused.items() if getattr(asked, name) != default]
     return Chosen(
         code="huggingface",
-        source=Source("hf", os.path.abspath(folder) if folder.is_dir() else asked.model_path),
+        source=Source("folder", os.path.abspath(folder)) if local else Source("hf", asked.model_path),
+        options=options,
         env=_visible(asked),
-        serving=serving,
-        notes=(f"not in these settings yet: {', '.join(unmapped)}",) if unmapped else (),
-        lacking=_not_yet("huggingface", "engine for transformers"),
-    )
-
-
-def _not_yet(executor: str, part: str) -> str:
-    return (
-        f"this version of Trunkcall cannot serve `kuwa-executor {executor}` yet: the {part} comes with the next"
-        " release. Until then start the original executor, which registers with Trunkcall's kernel too"
+        serving={
+            "system_prompt": _system_prompt(asked),
+            "generation": {**_HUGGINGFACE_DEFAULTS, **read_generation(asked)},
+            "input_tokens": min(asked.limit, _room_of_folder(folder)) if local else asked.limit,
+        },
+        notes=(f"no use is made of: {', '.join(unmapped)}",) if unmapped else (),
     )
 
 
@@ -253,6 +256,12 @@ def _image_notes(asked: argparse.Namespace) -> tuple[str, ...]:
     return ("--multimodal: images are not sent yet; their addresses reach the model as text",)
 
 
+def _gone_notes(asked: argparse.Namespace) -> tuple[str, ...]:
+    if asked.model != _GONE_GEMINI:
+        return ()
+    return (f"Google has switched {asked.model} off; name one that it has with --model, such as gemini-2.5-flash",)
+
+
 def _visible(asked: argparse.Namespace) -> dict[str, str]:
     return {} if asked.visible_gpu is None else {"CUDA_VISIBLE_DEVICES": asked.visible_gpu}
 
@@ -268,6 +277,15 @@ def _room(path: Path, context: int | None) -> int:
     except (OSError, ServingError):
         made_for = DEFAULT_CONTEXT
     return max(1, int((context or min(made_for, DEFAULT_CONTEXT)) * _ROOM_FOR_INPUT))
+
+
+def _room_of_folder(folder: Path) -> int:
+    """Likewise; without a limit where the folder does not tell."""
+    try:
+        made_for = read_checkpoint(folder).context
+    except (OSError, ServingError):
+        made_for = 0
+    return max(1, int(made_for * _ROOM_FOR_INPUT)) if made_for else sys.maxsize
 
 
 def _ollama_url(host: str | None) -> str:

@@ -63,7 +63,6 @@ def serve(general: General, chosen: Chosen, *, codes: tuple[str, ...] | None = N
         shared=not general.port,
         secrets=chosen.secrets,
         notes=chosen.notes,
-        lacking=chosen.lacking,
     )
 
 

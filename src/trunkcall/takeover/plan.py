@@ -56,9 +56,8 @@ def guarded(plan: Plan, guards: Guards) -> Plan:
         msgspec.structs.replace(listener, allow_from=guards.allow_from, workers_from=workers_from)
         for listener in plan.settings.listen
     )
-    return msgspec.structs.replace(
-        plan, settings=msgspec.structs.replace(plan.settings, listen=listen, keys=guards.keys)
-    )
+    keys = (*plan.settings.keys, *guards.keys)
+    return msgspec.structs.replace(plan, settings=msgspec.structs.replace(plan.settings, listen=listen, keys=keys))
 
 
 def show(plan: Plan) -> str:

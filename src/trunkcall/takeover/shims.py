@@ -17,7 +17,7 @@ from trunkcall.core.text import did_you_mean
 from trunkcall.home import locate
 
 MARK: Final = ".trunkcall-takeover"
-"""A file that tells a folder of such modules from a user's own."""
+"""A file that tells a folder of such names from a user's own."""
 
 
 class System(msgspec.Struct, frozen=True):
@@ -31,7 +31,10 @@ class System(msgspec.Struct, frozen=True):
     modules: str = ""
 
 
-SYSTEMS: Final = {"kuwa": System(("kuwa-executor", "kuwa-kernel"), "kuwa_modules")}
+SYSTEMS: Final = {
+    "kuwa": System(("kuwa-executor", "kuwa-kernel"), "kuwa_modules"),
+    "vllm": System(("vllm",), "vllm_modules"),
+}
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -53,12 +56,14 @@ def place(system: str, into: Path | None = None) -> Placed:
     folder = (into or locate(None, os.environ) / "takeover" / system).expanduser().absolute()
     if os.pathsep in str(folder):
         raise ServingError("bad_request", f"{folder}: PATH cannot hold a name with {os.pathsep!r}; choose another DIR")
+    mark = f"made by `trunkcall takeover {system}`\n"
     files = {folder / "bin" / name: _launcher(name) for name in found.commands}
+    files[folder / "bin" / MARK] = mark
     if found.modules:
         ours = Path(next(iter(workers.__path__))) / found.modules
         for path in ours.rglob("*.py"):
             files[folder / "python" / path.relative_to(ours)] = _module(system, path.read_text(encoding="utf-8"))
-        files[folder / "python" / MARK] = f"made by `trunkcall takeover {system}`\n"
+        files[folder / "python" / MARK] = mark
     _write(files)
     shell = f'export PATH={shlex.quote(str(folder / "bin"))}:"$PATH"'
     if found.modules:
@@ -67,8 +72,20 @@ def place(system: str, into: Path | None = None) -> Placed:
 
 
 def hide() -> None:
-    """Take such folders off this process's path: a server must not import what stands in for user code's modules."""
-    sys.path[:] = [entry for entry in sys.path if not (entry and os.path.exists(f"{entry}/{MARK}"))]
+    """Take such folders off this process's path and its children's: a server imports and starts the real things."""
+    sys.path[:] = _without_ours(sys.path)
+    hide_from_children()
+
+
+def hide_from_children() -> None:
+    """Take such folders out of the environment: an engine's program is not what stands in for it."""
+    for name in ("PATH", "PYTHONPATH"):
+        if name in os.environ:
+            os.environ[name] = os.pathsep.join(_without_ours(os.environ[name].split(os.pathsep)))
+
+
+def _without_ours(path: list[str]) -> list[str]:
+    return [entry for entry in path if not (entry and os.path.exists(f"{entry}/{MARK}"))]
 
 
 def _write(files: dict[Path, str]) -> None:
@@ -81,7 +98,7 @@ def _write(files: dict[Path, str]) -> None:
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-            if path.parent.name == "bin":
+            if path.parent.name == "bin" and path.name != MARK:
                 path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     except (OSError, UnicodeDecodeError) as error:
         raise ServingError("forbidden", f"the names could not be written: {error}") from None

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Takes the arguments of the image vllm/vllm-openai, old (`--model NAME`) and new (`NAME`).
+exec trunkcall as vllm serve "$@"

@@ -1,0 +1,160 @@
+"""Many requests at once, as many as the model's replicas take, with the answers in the order of the requests."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from msgspec import UNSET
+
+from trunkcall.control.dispatch import Dispatch, Lease, Pool
+from trunkcall.core.errors import ServingError
+from trunkcall.core.events import Fault
+from trunkcall.core.meter import Meter
+from trunkcall.core.ports import Counts, Embeds, Generates
+from trunkcall.core.requests import Count, Embed, Generate, Templating, TextPrompt, TokenPrompt, Vectors
+from trunkcall.offline.outputs import Collected, RequestOutput
+
+_LOOK_SECONDS: Final = 0.5
+UPSTREAM_REQUESTS: Final = 16
+"""At once, to an upstream whose limit nobody told."""
+_ATTEMPTS: Final = 2
+_OURS: Final = "return_token_ids"
+"""Asked for always, so that it is no loss to the caller when an engine cannot."""
+
+Request = TypeVar("Request", Generate, Embed)
+Answered = TypeVar("Answered")
+
+
+async def ready(dispatch: Dispatch, pool: Pool, told: Callable[[str], None]) -> None:
+    """Wait until the model can be asked; told: called with the last line that its engine wrote, now and then.
+
+    Raises ServingError when it cannot be started.
+    """
+    granted = asyncio.create_task(_lease(dispatch, pool.settings.name, None))
+    try:
+        while not (await asyncio.wait({granted}, timeout=_LOOK_SECONDS))[0]:
+            told(next((line for replica in pool.replicas for line in replica.log()[-1:]), ""))
+        granted.result().release()
+    finally:
+        granted.cancel()
+
+
+async def generate_all(
+    dispatch: Dispatch, pool: Pool, requests: Sequence[Generate], told: Callable[[RequestOutput], None]
+) -> list[RequestOutput]:
+    """The answers; told: called with each as soon as it is there.
+
+    Raises the first ServingError of any of them, after the others have been stopped.
+    """
+    return await _all(dispatch, pool, requests, _generate, told)
+
+
+async def embed_all(
+    dispatch: Dispatch, pool: Pool, requests: Sequence[Embed], told: Callable[[Vectors], None]
+) -> list[Vectors]:
+    """The vectors; like `generate_all`."""
+    return await _all(dispatch, pool, requests, _embed, told)
+
+
+async def _all(
+    dispatch: Dispatch,
+    pool: Pool,
+    requests: Sequence[Request],
+    answer: Callable[[Lease, Request], Awaitable[Answered]],
+    told: Callable[[Answered], None],
+) -> list[Answered]:
+    answers: dict[int, Answered] = {}
+    waiting = iter(enumerate(requests))
+
+    async def work() -> None:
+        for number, request in waiting:
+            answers[number] = await _one(dispatch, request, answer)
+            told(answers[number])
+
+    width = sum(replica.slots or UPSTREAM_REQUESTS for replica in pool.replicas)
+    workers = [asyncio.create_task(work()) for _ in range(min(width, len(requests)))]
+    try:
+        for worker in asyncio.as_completed(workers):
+            await worker
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return [answers[number] for number in range(len(requests))]
+
+
+async def _one(
+    dispatch: Dispatch, request: Request, answer: Callable[[Lease, Request], Awaitable[Answered]]
+) -> Answered:
+    avoid: str | None = None
+    attempts = 0
+    while True:
+        attempts += 1
+        lease = await _lease(dispatch, request.model, avoid)
+        try:
+            return await answer(lease, request)
+        except ServingError as error:
+            if error.kind != "unreachable" or attempts >= _ATTEMPTS:
+                raise
+            lease.release("unreachable")
+            avoid = lease.replica.id
+        finally:
+            lease.release()
+
+
+async def _lease(dispatch: Dispatch, model: str, avoid: str | None) -> Lease:
+    granted = dispatch.lease(model, avoid=avoid)
+    if isinstance(granted, Lease):
+        return granted
+    try:
+        # A start and an answer each have a limit of their own, so this has one.
+        lease = await granted.future
+        granted.taken = True
+        return lease
+    finally:
+        granted.close()
+
+
+async def _generate(lease: Lease, request: Generate) -> RequestOutput:
+    backend = lease.backend
+    if not isinstance(backend, Generates):
+        raise ServingError("unsupported", f"{request.model!r} does not generate text", param="model")
+    collected = Collected()
+    meter = Meter(uuid.uuid4().hex, model=request.model, protocol="python", stream=False)
+    async with backend.open(request, meter) as events:
+        async for event in events:
+            if isinstance(event, Fault):
+                raise event.error
+            collected.feed(event)
+    return RequestOutput(
+        request_id=meter.id,
+        prompt=request.prompt.texts[0] if isinstance(request.prompt, TextPrompt) else None,
+        prompt_token_ids=await _prompt_ids(lease, request),
+        outputs=collected.outputs(),
+        usage=collected.usage,
+        dropped=tuple(name for name in meter.dropped if name != _OURS),
+    )
+
+
+async def _prompt_ids(lease: Lease, request: Generate) -> tuple[int, ...] | None:
+    """The prompt as an engine of ours saw it; an upstream is not asked a second time."""
+    if isinstance(request.prompt, TokenPrompt):
+        return request.prompt.prompts[0]
+    # What is counted is the conversation alone, in the model's own template.
+    plain = request.shape.tools is UNSET and request.templating == Templating()
+    if not (lease.replica.managed and plain and isinstance(lease.backend, Counts)):
+        return None
+    try:
+        return (await lease.backend.count(Count(model=request.model, prompt=request.prompt))).ids
+    except ServingError:
+        # The answer is there, which is what was asked for.
+        return None
+
+
+async def _embed(lease: Lease, request: Embed) -> Vectors:
+    if not isinstance(lease.backend, Embeds):
+        raise ServingError("unsupported", f"{request.model!r} does not give embeddings", param="model")
+    return await lease.backend.embed(request)
