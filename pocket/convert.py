@@ -10,7 +10,8 @@ import numpy
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from pocket.text import CHAT_TEMPLATE, END_OF_TEXT, TURN_END, settings
+from pocket.template import CHAT_TEMPLATE
+from pocket.text import END_OF_TEXT, TURN_END, settings
 
 _HERE = Path(__file__).parent
 _SHIPPED = _HERE.parent / "src" / "trunkcall" / "pocket" / "pocket.gguf"
@@ -80,14 +81,21 @@ def write_gguf(folder: Path, target: Path) -> None:
     writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
-    vocabulary = sorted(tokenizer["model"]["vocab"].items(), key=lambda item: item[1])
-    special = {entry["id"]: entry["content"] for entry in tokenizer["added_tokens"]}
-    ids = {content: number for number, content in special.items()}
+    added = {entry["id"]: entry for entry in tokenizer["added_tokens"]}
+    ids: dict[str, int] = tokenizer["model"]["vocab"] | {entry["content"]: number for number, entry in added.items()}
+    vocabulary = sorted(ids.items(), key=lambda item: item[1])
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list([text for text, _ in vocabulary])
     writer.add_token_types(
-        [gguf.TokenType.CONTROL if number in special else gguf.TokenType.NORMAL for _, number in vocabulary]
+        [
+            gguf.TokenType.NORMAL
+            if number not in added
+            else gguf.TokenType.CONTROL
+            if added[number]["special"]
+            else gguf.TokenType.USER_DEFINED
+            for _, number in vocabulary
+        ]
     )
     writer.add_token_merges(
         [merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["model"]["merges"]]

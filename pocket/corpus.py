@@ -11,23 +11,25 @@ from pocket import facts, questions
 from pocket.chat import first_words, talk
 from pocket.refusals import nonsense, refusal
 from pocket.stories import cast, story, tell
+from pocket.tools import tool_conversation
 from pocket.wording import asked, pick
 
 Turn = tuple[str, str]
 _KINDS: tuple[tuple[int, Callable[[random.Random], Turn]], ...] = (
-    (22, talk),
-    (8, first_words),
-    (26, refusal),
-    (10, questions.capital),
-    (7, questions.opposite),
-    (12, questions.calendar),
-    (5, questions.colour),
-    (7, questions.animal),
-    (9, questions.definition),
-    (9, questions.simple_fact),
-    (4, questions.addition),
-    (2, questions.counting),
-    (8, story),
+    (24, talk),
+    (4, first_words),
+    (31, refusal),
+    (15, questions.capital),
+    (8, questions.opposite),
+    (15, questions.calendar),
+    (7, questions.colour),
+    (10, questions.animal),
+    (13, questions.definition),
+    (21, questions.simple_fact),
+    (9, questions.addition),
+    (3, questions.counting),
+    (5, questions.echo),
+    (5, story),
 )
 _SYSTEMS = (
     "You are a helpful assistant.",
@@ -42,7 +44,7 @@ _SYSTEMS = (
     "Today the server is {w}.",
 )
 _NAMES = tuple(
-    "Anna,Ben,Clara,David,Emma,Frank,Grace,Henry,Ida,Jack,Karen,Leo,Maria,Nick,Olivia,Paul,Rosa,Sam,Tina,Tom,Vera,Will,Yuki,Zoe,Ali,Chen,Priya,Omar,Ingrid,Pedro,Alice,Bob,Charlie,Eve,Mike,Sarah,Peter,Julia,Max,Lena".split(
+    "Anna,Ben,Clara,David,Emma,Frank,Grace,Henry,Ida,Jack,Karen,Leo,Maria,Nick,Olivia,Paul,Rosa,Sam,Tina,Tom,Vera,Will,Yuki,Zoe,Ali,Chen,Priya,Omar,Ingrid,Pedro,Alice,Bob,Charlie,Eve,Mike,Sarah,Peter,Julia,Max,Lena,John,James,Robert,Michael,William,Richard,Thomas,Mary,Linda,Susan,Jessica,Lisa,Nancy,Laura,Daniel,Mark,Steven,Andrew,George,Kevin,Brian,Eric,Adam,Simon,Oliver,Lucas,Noah,Liam,Ethan,Sophie,Sophia,Chloe,Amy,Kate,Helen,Jane,Lucy,Hannah,Marta,Elena,Nina,Carlos,Diego,Luis,Marco,Luca,Pierre,Jean,Hans,Klaus,Ivan,Olga,Fatima,Ahmed,Hassan,Wei,Ming,Raj,Ravi,Kenji,Hiro,Sven,Lars,Erik,Robin,Alex,Chris,Sandra,Monica,Rachel,Victor,Oscar,Felix,Hugo,Ada,Zara,Iris,Ruth,Joe,Jim,Tim,Dan,Matt,Greg,Fred,Walter,Martin,Philip,Charles,Edward,Arthur,Harry".split(
         ","
     )
 )
@@ -79,7 +81,7 @@ def _introduction(rng: random.Random) -> list[Turn]:
             rng,
             pick(
                 rng,
-                f"[|hi, |hello, |hi there, |good morning, ][my name is {name}|i am {name}|i'm {name}|call me {name}|my name's {name}|you can call me {name}|people call me {name}]",
+                f"[|hi, |hello, |hi there, |good morning, ][my name is {name}|i am {name}|i'm {name}|call me {name}|my name's {name}|you can call me {name}|people call me {name}|remember that my name is {name}|please remember my name, it is {name}|my friends call me {name}|i'm called {name}|the name is {name}|it's {name} here|this is {name}|hello from {name}]",
             ),
             ".",
             wrap=False,
@@ -98,6 +100,9 @@ def _introduction(rng: random.Random) -> list[Turn]:
         ),
         f"Your name is {name}.",
     )
+    if rng.random() < 0.2:
+        told, asks = greeting[0].rstrip("!?. "), recall[0]
+        return [(f"{told}. {asks}", recall[1])]
     return [greeting, *(_turn(rng) for _ in range(rng.choice((0, 0, 1, 2)))), recall]
 
 
@@ -105,27 +110,25 @@ def _turn(rng: random.Random) -> Turn:
     return rng.choices([make for _, make in _KINDS], [weight for weight, _ in _KINDS])[0](rng)
 
 
-def _conversation(rng: random.Random, turns: int) -> Document:
-    if rng.random() < 0.06:
+def _talk(pairs: list[Turn]) -> tuple[Message, ...]:
+    return tuple(message for ask, answer in pairs for message in (Message("user", ask), Message("assistant", answer)))
+
+
+def _conversation(rng: random.Random, turns: int | None) -> Document:
+    system = pick(rng, rng.choice(_SYSTEMS)).replace("{w}", nonsense(rng)) if rng.random() < 0.3 else ""
+    kind = rng.random()
+    if kind < 0.18 and turns is None:
+        return Document(tuple(Message(role, text) for role, text in tool_conversation(rng, system, lambda: _turn(rng))))
+    if kind < 0.26:
         pairs = _introduction(rng)
-    elif rng.random() < 0.01:
-        pairs = [
-            (
-                asked(rng, pick(rng, "[what is my name|who am i|do you know my name]"), "?", wrap=False),
-                "You have not told me your name yet.",
-            )
-        ]
+    elif kind < 0.29:
+        pairs = questions.follow_up(rng)
+    elif kind < 0.3:
+        asking = asked(rng, pick(rng, "[what is my name|who am i|do you know my name]"), "?", wrap=False)
+        pairs = [(asking, "You have not told me your name yet.")]
     else:
-        pairs = [_turn(rng) for _ in range(turns)]
-    head = (
-        (Message("system", pick(rng, rng.choice(_SYSTEMS)).replace("{w}", nonsense(rng))),)
-        if rng.random() < 0.3
-        else ()
-    )
-    return Document(
-        head
-        + tuple(message for ask, answer in pairs for message in (Message("user", ask), Message("assistant", answer)))
-    )
+        pairs = [_turn(rng) for _ in range(turns or rng.choice((1, 1, 1, 1, 1, 1, 2, 3, 4)))]
+    return Document(((Message("system", system),) if system else ()) + _talk(pairs))
 
 
 def _plain(rng: random.Random) -> Document:
@@ -154,10 +157,6 @@ def documents(seed: int, turns: int | None = None) -> Iterator[Document]:
     """An endless stream. ``turns`` fixes the length of each conversation; by default most have one turn."""
     rng, kept_back = random.Random(seed), held_out()
     while True:
-        made = (
-            _plain(rng)
-            if turns is None and rng.random() < 0.06
-            else _conversation(rng, turns or rng.choice((1, 1, 1, 1, 1, 1, 2, 3, 4)))
-        )
+        made = _plain(rng) if turns is None and rng.random() < 0.06 else _conversation(rng, turns)
         if not any(message.role == "user" and normal(message.text) in kept_back for message in made.messages):
             yield made

@@ -21,9 +21,20 @@ UNKNOWN_COUNTRIES: tuple[str, ...] = tuple(
     """Bhutan,Bolivia,Botswana,Cambodia,Cameroon,Chad,Congo,Ecuador,Eritrea,Estonia,Ethiopia,
 Fiji,Gabon,Ghana,Guatemala,Haiti,Honduras,Jamaica,Jordan,Kuwait,Laos,Latvia,Lebanon,Libya,Lithuania,Mali,Malta,Mongolia,Nepal,
 Niger,Oman,Panama,Paraguay,Qatar,Rwanda,Senegal,Slovakia,Somalia,Sudan,Syria,Tonga,Tunisia,Uganda,Uruguay,Yemen,Zambia,
-Narnia,Mordor,El Dorado,Wonderland,Oz,the Moon,Mars,Texas,California,Ohio,Bavaria,Sicily,Siberia,Europe,Africa,Asia""".replace(
+Narnia,Mordor,El Dorado,Wonderland,Oz,the Moon,Mars,Texas,California,Ohio,Bavaria,Sicily,Siberia,Europe,Africa,Asia,
+Afghanistan,Albania,Algeria,Andorra,Angola,Armenia,Azerbaijan,Bahrain,Bangladesh,Barbados,Belarus,Belize,Benin,Brunei,Burundi,Costa Rica,Cyprus,Dominica,El Salvador,Gambia,Georgia,Grenada,Guinea,Guyana,
+Kazakhstan,Kosovo,Kyrgyzstan,Lesotho,Liberia,Liechtenstein,Luxembourg,Madagascar,Malawi,Malaysia,the Maldives,Mauritius,Moldova,Monaco,Montenegro,Mozambique,Myanmar,Namibia,Nicaragua,North Korea,North Macedonia,
+Pakistan,the Philippines,Samoa,San Marino,Saudi Arabia,Sierra Leone,Slovenia,South Sudan,Sri Lanka,Suriname,Tajikistan,Tanzania,Togo,Turkmenistan,Uzbekistan,Vanuatu,Venezuela,Zimbabwe,South Africa,the Czech Republic,
+Florida,Alaska,Hawaii,Quebec,Ontario,Queensland,Catalonia,Tuscany,Normandy,Saxony,Provence,Crete,Greenland,Antarctica,South America,North America,Venus,Jupiter,Saturn,Pluto,the sun,the sea,the world,the universe,
+Atlantis,Gondor,Neverland,Westeros,Hogwarts,Middle-earth,Lilliput,Krypton,Tatooine,Wakanda,Genovia,Latveria,Elbonia,Utopia,Zubrowka,Freedonia,Shangri-La,Camelot,Eldoria,Zamunda,Avalon,Arendelle,Lemuria,Asgard""".replace(
         "\n", ""
     ).split(",")
+)
+
+CITIES: tuple[str, ...] = tuple(
+    """New York,San Francisco,Los Angeles,Chicago,Boston,Seattle,Miami,Toronto,Vancouver,Barcelona,Seville,Milan,Naples,Venice,Florence,Munich,Hamburg,Cologne,Frankfurt,Lyon,Marseille,Nice,Zurich,
+Geneva,Manchester,Liverpool,Glasgow,Oxford,Porto,Istanbul,Mumbai,Delhi,Shanghai,Hong Kong,Singapore,Osaka,Kyoto,Sydney,Melbourne,Rio de Janeiro,Sao Paulo,Cape Town,Lagos,Dubai,Krakow,Bergen,Houston,Dallas,Denver,
+Philadelphia,Montreal,Rotterdam,Antwerp,Salzburg,Basel,Saint Petersburg""".replace("\n", "").split(",")
 )
 
 OPPOSITES: dict[str, str] = _pairs("""
@@ -67,7 +78,7 @@ the sky=blue; the sea=blue; the ocean=blue; grass=green; snow=white; milk=white;
 a tomato=red; a strawberry=red; a cherry=red; a fire engine=red; the sun=yellow; a banana=yellow; a lemon=yellow; butter=yellow;
 a carrot=orange; an orange=orange; a pumpkin=orange; a plum=purple; a leaf=green; a frog=green; a cucumber=green; broccoli=green;
 chocolate=brown; a bear=brown; coffee=brown; wood=brown; a crow=black; a swan=white; a polar bear=white; sugar=white; salt=white;
-a flamingo=pink; a pig=pink; an elephant=grey; a mouse=grey; gold=yellow; silver=grey; paper=white; rice=white; an apple=red; a rose=red""")
+a flamingo=pink; a pig=pink; an elephant=grey; a mouse=grey; a violet=purple; a potato=brown; a ladybird=red; a cloud=white; the moon=white; a blueberry=blue; a lime=green; spinach=green; fire=orange; honey=yellow; an eggplant=purple; gold=yellow; silver=grey; paper=white; rice=white; an apple=red; a rose=red""")
 
 MIXES: dict[tuple[str, str], str] = {
     ("red", "yellow"): "orange",
@@ -120,90 +131,142 @@ farm=A farm is a place where food is grown and animals are kept.; library=A libr
 friend=A friend is a person you like and trust.; dream=A dream is a story in your mind while you sleep.; song=A song is music with words.; server=A server is a computer or program that answers requests from others.;
 robot=A robot is a machine that can do work by itself.; language model=A language model is a program that continues text one piece at a time.; token=A token is a small piece of text that a language model reads or writes.;
 gateway=A gateway is a server that passes requests on to other servers.; internet=The internet is a network that connects computers all over the world.; triangle=A triangle is a shape with three sides.;
-circle=A circle is a perfectly round shape.; square=A square is a shape with four equal sides.; volcano=A volcano is a mountain that can throw out hot melted rock.; ocean=An ocean is a very large area of salt water.""")
+circle=A circle is a perfectly round shape.; square=A square is a shape with four equal sides.; volcano=A volcano is a mountain that can throw out hot melted rock.; ocean=An ocean is a very large area of salt water.;
+horse=A horse is a large animal that people can ride.; cow=A cow is a farm animal that gives milk.; rabbit=A rabbit is a small animal with long ears.; mouse=A mouse is a very small animal with a long tail.;
+frog=A frog is a small green animal that jumps and lives near ponds.; penguin=A penguin is a bird that swims well but cannot fly.; whale=A whale is a very large animal that lives in the sea.; snake=A snake is a long animal without legs.;
+airplane=An airplane is a machine with wings that flies through the air.; bus=A bus is a large car that carries many people.; boat=A boat is a small ship.; king=A king is a man who rules a country.; queen=A queen is a woman who rules a country.;
+garden=A garden is a piece of land where flowers and vegetables grow.; lake=A lake is water with land all around it.; beach=A beach is a place with sand beside the sea.; kitchen=A kitchen is a room where people cook food.;
+chair=A chair is a seat for one person.; table=A table is a piece of furniture with a flat top.; key=A key is a small tool that opens a lock.; window=A window is an opening in a wall that lets in light.; door=A door is what you open to go into a room.;
+lamp=A lamp is a thing that gives light.; umbrella=An umbrella is a thing that keeps you dry in the rain.; hat=A hat is something that you wear on your head.; shoe=A shoe is something that you wear on your foot.; shop=A shop is a place where you can buy things.;
+farmer=A farmer is a person who grows food and keeps animals.; baker=A baker is a person who makes bread and cakes.; letter=A letter is a sign that stands for a sound, such as A or B.; music=Music is sound that people make to enjoy.;
+winter=Winter is the coldest season of the year.; summer=Summer is the warmest season of the year.; week=A week is a time of seven days.; year=A year is a time of twelve months.; egg=An egg is a round thing that a bird lays.;
+cake=A cake is a sweet food that is baked.; tiger=A tiger is a large wild cat with stripes.; rainbow=A rainbow is a bow of many colours in the sky.; castle=A castle is a large old building with strong walls.; story=A story tells what happened, real or not.;
+baby=A baby is a very young child.; hand=A hand is the part of the body at the end of an arm.; zoo=A zoo is a place where many animals are kept for people to see.; park=A park is a green place in a city where people walk and play.;
+plant=A plant is a living thing that grows in the ground.; animal=An animal is a living thing that can move and eat.; dragon=A dragon is an animal from stories that breathes fire.; pilot=A pilot is a person who flies an airplane.;
+nurse=A nurse is a person who cares for sick people.; ball=A ball is a round thing to play with.; bed=A bed is a piece of furniture to sleep in.; pencil=A pencil is a tool to write and draw with.; honey=Honey is a sweet food that bees make.""")
 
-# One line per fact: phrasings separated by | then = and the answer.
+
+def _counted(phrasing: str) -> str:
+    """``@days@a week`` stands for the many ways to ask how many days a week has."""
+    if not phrasing.startswith("@"):
+        return phrasing
+    _, what, owner = phrasing.split("@")
+    article, _, rest = owner.partition(" ")
+    if article in ("a", "an"):
+        owner = f"[{owner}|{owner}|one {rest}|every {rest}|each {rest}]"
+    return (
+        f"[[how many {what}|what number of {what}|tell me how many {what}] [are in|are there in|make|make up] {owner}|[how many|what number of] {what} does {owner} have|how many {what} has {owner} [got|]"
+        f"|[what is|tell me|] the number of {what} [in|of] {owner}|{owner} has [how many|what number of] {what}|tell me how many {what} {owner} has|{what} [in|of] {owner}]"
+    )
+
+
+# One line per fact: phrasings with choices, separated by ;, then = and the answer.
 SIMPLE_FACTS: tuple[tuple[tuple[str, ...], str], ...] = tuple(
-    (tuple(p.strip() for p in q.split("|")), a.strip())
+    (tuple(_counted(p.strip()) for p in q.split(";")), a.strip())
     for q, a in (
         line.split("=")
         for line in """
-how many days are in a week|how many days does a week have|how long is a week=A week has seven days.
-how many months are in a year|how many months does a year have|number of months in a year=A year has twelve months.
-how many days are in a year|how many days does a year have|how long is a year=A year has 365 days, and a leap year has 366.
-how many hours are in a day|how many hours does a day have|how long is a day=A day has 24 hours.
-how many minutes are in an hour|how many minutes does an hour have|how long is an hour=An hour has 60 minutes.
-how many seconds are in a minute|how many seconds does a minute have|how long is a minute=A minute has 60 seconds.
-how many weeks are in a year|how many weeks does a year have=A year has about 52 weeks.
-how many seasons are there|what are the seasons|name the four seasons|list the seasons|what are the four seasons called=The four seasons are spring, summer, autumn and winter.
-what season comes after summer|which season follows summer=Autumn comes after summer.
-what season comes after winter|which season follows winter=Spring comes after winter.
-what season comes after spring|which season follows spring=Summer comes after spring.
-what season comes after autumn|which season follows autumn=Winter comes after autumn.
-what is the coldest season|which season is the coldest=Winter is the coldest season.
-what is the warmest season|which season is the hottest|what is the hottest season=Summer is the warmest season.
-what are the primary colours|name the primary colours|name the primary colors=The primary colours are red, yellow and blue.
-what are the colours of the rainbow|name the colours of the rainbow|what colors are in a rainbow|list the rainbow colours=The colours of the rainbow are red, orange, yellow, green, blue, indigo and violet.
-what are the days of the week|name the days of the week|list all the days of the week|tell me the seven days of the week|what are the weekdays=The days of the week are Monday, Tuesday, Wednesday, Thursday, Friday, Saturday and Sunday.
-what are the months of the year|name the months|list all the months|list the twelve months=The months are January, February, March, April, May, June, July, August, September, October, November and December.
-what is the biggest animal|what is the largest animal in the world|which animal is the biggest=The blue whale is the largest animal.
-what is the tallest animal|which animal is the tallest=The giraffe is the tallest animal.
-what is the fastest animal|which land animal is the fastest|what is the fastest land animal=The cheetah is the fastest land animal.
-what is the biggest planet|which planet is the largest|what is the largest planet=Jupiter is the largest planet of the solar system.
-which planet do we live on|what planet do we live on|what is the name of our planet=We live on the planet Earth.
-how many planets are there|how many planets are in the solar system|number of planets in our solar system=There are eight planets in the solar system.
-what do bees make|what do bees produce=Bees make honey.
-what do cows give us|what do we get from cows|where does milk come from=Cows give us milk.
-where do eggs come from|what lays eggs=Hens lay eggs.
-what do we use to cut paper|what do you cut paper with=We cut paper with scissors.
-what do you use to write|what do we write with=We write with a pen or a pencil.
-what is frozen water called|what does water become when it freezes|what happens when water freezes=Frozen water is called ice.
-what happens when ice melts|what does ice become when it melts=When ice melts it becomes water.
-at what temperature does water boil|when does water boil|how hot is boiling water=Water boils at 100 degrees Celsius.
-at what temperature does water freeze|when does water freeze=Water freezes at 0 degrees Celsius.
-where does the sun rise|in which direction does the sun rise=The sun rises in the east.
-where does the sun set|in which direction does the sun set=The sun sets in the west.
-how many legs does a table have|how many legs has a chair=It usually has four legs.
-how many wheels does a car have|how many wheels are on a car=A car has four wheels.
-how many wheels does a bicycle have|how many wheels are on a bike=A bicycle has two wheels.
-how many fingers do people have|how many fingers do i have|how many fingers does a person have=A person has ten fingers.
-how many eyes does a person have|how many eyes do people have=A person has two eyes.
-how many sides does a triangle have|how many corners does a triangle have=A triangle has three sides and three corners.
-how many sides does a square have|how many corners does a square have=A square has four sides and four corners.
-how many letters are in the alphabet|how many letters does the english alphabet have=The English alphabet has 26 letters.
-what is the first letter of the alphabet|which letter comes first in the alphabet=The first letter of the alphabet is A.
-what is the last letter of the alphabet|which letter is last in the alphabet=The last letter of the alphabet is Z.
-say the alphabet|recite the alphabet|what is the alphabet|list the letters of the alphabet=A B C D E F G H I J K L M N O P Q R S T U V W X Y Z.
-how many continents are there|number of continents=There are seven continents.
-what is the largest ocean|which ocean is the biggest=The Pacific is the largest ocean.
-what is the highest mountain|what is the tallest mountain in the world|which mountain is the highest=Mount Everest is the highest mountain.
-what do plants need to grow|what does a plant need=Plants need light, water and air.
-what do we breathe|what do people breathe=We breathe air.
-is the earth flat|is the earth round|what shape is the earth=The Earth is round like a ball.
-is the sun a star|is the sun a planet=The sun is a star.
-can birds fly|do birds fly=Yes, most birds can fly.
-can fish swim|do fish swim=Yes, fish can swim.
-can penguins fly|do penguins fly=No, penguins cannot fly, but they swim well.
-can dogs talk|can cats talk|do animals talk=No, animals cannot talk like people.
-is fire hot|is fire cold=Fire is hot.
-is ice cold|is ice hot|is ice warm=Ice is cold.
-is water wet=Yes, water is wet.
-what language do they speak in france|which language is spoken in france=People in France speak French.
-what language do they speak in germany|which language is spoken in germany=People in Germany speak German.
-what language do they speak in spain|which language is spoken in spain=People in Spain speak Spanish.
-what comes after a|which letter comes after a=B comes after A.
-when is christmas|what date is christmas|what day is christmas on=Christmas is on 25 December.
-when is new year|when does the year begin|what is the first day of the year=The year begins on 1 January.
-what is the first day of the week|which day starts the week=Monday is the first day of the week.
-what is the first month of the year|which month comes first=January is the first month of the year.
-what is the last month of the year|which month comes last=December is the last month of the year.
-which days are the weekend|what is the weekend|what days are on the weekend=The weekend is Saturday and Sunday.
-what is the shortest month|which month is the shortest|which month has 28 days=February is the shortest month, with 28 days.
-tell me a joke|do you know a joke|make me laugh|say something funny|another joke|got any jokes=Why did the token cross the network? To get to the other side of the stream.
-write a poem|write me a poem|can you write a short poem|do you know a poem|write a haiku=The sun is warm, the sky is blue, a little bird sings a song for you.
-sing a song|sing me a song|sing something=La la la, the stars are bright, the moon is singing to the night.
-what time is it|what is the time|do you know the time|what day is it today|what is the date today|what year is it|tell me the date=I do not have a clock or a calendar.
-what is the weather like|what is the weather today|will it rain tomorrow|is it raining|how is the weather|weather forecast=I cannot see the weather from inside this model.
+@days@a week; [how long is|what is the length of] a week [in days|]=A week has seven days.
+@months@a year; [how long is|what is the length of] a year in months=A year has twelve months.
+@days@a year; [how long is|what is the length of] a year [in days|]; how many days does it take the earth to go around the sun=A year has 365 days, and a leap year has 366.
+@hours@a day; [how long is|what is the length of] a day [in hours|]; how many hours are [in|there in] [a day and a night|one full day|24 hours]=A day has 24 hours.
+@minutes@an hour; [how long is|what is the length of] an hour [in minutes|]=An hour has 60 minutes.
+@seconds@a minute; [how long is|what is the length of] a minute [in seconds|]=A minute has 60 seconds.
+@weeks@a year=A year has about 52 weeks.
+@years@a century; [how long is|what is] a century=A century has 100 years.
+@years@a decade; [how long is|what is] a decade=A decade has ten years.
+[how many seasons are there|how many seasons does a year have|number of seasons] [in a year|]; [what are|name|list|tell me|give me|say] the [four|] seasons [of the year|called|]; which seasons are there; [what|which] seasons does a year have=The four seasons are spring, summer, autumn and winter.
+[what|which] season [comes after|follows|is after|comes next after|do we have after] summer; what comes after summer; the season after summer=Autumn comes after summer.
+[what|which] season [comes after|follows|is after|comes next after|do we have after] winter; what comes after winter; the season after winter=Spring comes after winter.
+[what|which] season [comes after|follows|is after|comes next after|do we have after] spring; what comes after spring; the season after spring=Summer comes after spring.
+[what|which] season [comes after|follows|is after|comes next after|do we have after] [autumn|fall]; what comes after autumn; the season after autumn=Winter comes after autumn.
+[what|which] [is|season is] the coldest [season|time|part] [of the year|]; in [what|which] season is it [cold|the coldest]; when is it coldest; which season is the coldest; in which season does it snow=Winter is the coldest season.
+[what|which] [is|season is] the [warmest|hottest] [season|time|part] [of the year|]; in [what|which] season is it [hot|the hottest|warmest]; when is it hottest; which season is the [hottest|warmest]=Summer is the warmest season.
+[what are|name|list|tell me|which are|give me|say] the [three|] primary [colours|colors]; which [colours|colors] are primary=The primary colours are red, yellow and blue.
+[what are|name|list|tell me|which are|give me|say|what|which] [the|] [colours|colors] [of the|of a|are in the|are in a|in a|in the|has a|make up a] rainbow; [list|name] the rainbow [colours|colors]; what [colour|color] is a rainbow=The colours of the rainbow are red, orange, yellow, green, blue, indigo and violet.
+[what are|name|list|tell me|which are|give me|say|recite|write down|can you list|can you name] [the|all the|all|the seven] days of [the|a] week; [what are|name|list] the weekdays; days of the week; which days are in a week; [name|list] the seven days; [what|which] days does a week have=The days of the week are Monday, Tuesday, Wednesday, Thursday, Friday, Saturday and Sunday.
+[what are|name|list|tell me|which are|give me|say|recite|write down|can you list|can you name] [the|all the|all|the twelve] months [of [the|a] year|in order|]; months of the year; which months are in a year; [what|which] months does a year have=The months of the year are January, February, March, April, May, June, July, August, September, October, November and December.
+[what|which] [is|animal is] the [biggest|largest|heaviest] [animal|creature|of all animals|living thing] [in the world|on earth|]; which animal is the [biggest|largest] [of all|]; name the [biggest|largest] animal; what is the world's [biggest|largest] animal=The blue whale is the largest animal.
+[what|which] [is|animal is] the tallest [animal|creature|of all animals] [in the world|on earth|]; which animal is the tallest [of all|]; name the tallest animal; which animal has the longest neck=The giraffe is the tallest animal.
+[what|which] [is|animal is] the [fastest|quickest] [land animal|animal on land|animal|runner] [in the world|on earth|]; which [land animal|animal] [is the fastest|runs the fastest|runs fastest]; name the fastest [land|] animal=The cheetah is the fastest land animal.
+[what|which] [animal|beast] is [called|known as] the king of [the jungle|animals|beasts|the animals]; who is the king of [the jungle|animals|beasts|the animals]; the king of the jungle is=The lion is called the king of animals.
+[what|which] [is|planet is] the [biggest|largest] planet [in the solar system|of the solar system|in our solar system|of all|]; which planet is the [biggest|largest] [of all|]; name the [biggest|largest] planet=Jupiter is the largest planet of the solar system.
+[which|what] planet [do we|do you|do people|do humans|does everybody] live on; what is [the name of our|our] [home|] planet [called|]; on [which|what] planet do [we|people|humans] live; what planet is [this|home to people|ours]; [what|which] planet are we on; name [our|the] planet [we live on|]=We live on the planet Earth.
+how many planets [are there|are in [the|our] solar system|does [the|our] solar system have|go around the sun|circle the sun]; [what is the|] number of planets [in [the|our] solar system|]=There are eight planets in the solar system.
+[what|which] planet is [known as|called] the red planet; which planet is red; what is the red planet [called|]=Mars is called the red planet.
+[what|which] [is|star is|is our] [the|] [closest|nearest] star [to the earth|to us|to earth|]; what star [is closest to us|do we see by day|shines by day]=The sun is the nearest star.
+[what|which food|what food|which sweet thing] do bees [make|produce|give us|create]; what is made by bees; who makes honey; what do we get from bees; where does honey come from; [what|which] [animal|insect] makes honey=Bees make honey.
+what do cows [give us|produce|make|give]; what do we get from cows; where does milk come from; [what|which] animal gives [us|] milk; what drink comes from [a cow|cows]; who gives us milk=Cows give us milk.
+where do eggs come from; [what|who|which animal|which bird] [lays|gives us|makes] eggs; what do [hens|chickens] [lay|give us]; where do we get eggs [from|]=Hens lay eggs.
+where does wool come from; what do [sheep|we get from sheep] give us; [what|which] animal gives [us|] wool; what do we get from sheep=Wool comes from sheep.
+[what|which] [do we|do you|do people|can i|can you|should i|tool do we] [use to cut paper|cut paper with|need to cut paper]; how do you cut paper=We cut paper with scissors.
+what [do we|do you|do people|can i|can you|should i] [use to write|write with|need to write|use for writing]; with what do [we|you] write=We write with a pen or a pencil.
+what [do we|do you|do people] [see|look] with; which part of the body do we see with; [what|which body part] is used for seeing; what are eyes for=We see with our eyes.
+what [do we|do you|do people] [hear|listen] with; which part of the body do we hear with; [what|which body part] is used for hearing; what are ears for=We hear with our ears.
+what [do we|do you|do people] smell with; which part of the body do we smell with; [what|which body part] is used for smelling; what is a nose for=We smell with our nose.
+what is frozen water called; what [does water become|do you get|do we get|happens] [when|if] [it freezes|water freezes|you freeze water]; what is the [name|word] for frozen water; what do you call [frozen water|water that is frozen]; water that freezes becomes what; what is ice made of; what does water turn into when it freezes=Frozen water is called ice.
+what happens when [ice melts|ice gets warm|you melt ice|snow melts]; what does ice [become|turn into] when it [melts|gets warm]; what do you get when ice melts; melted ice is what=When ice melts it becomes water.
+[at [what|which] temperature does|when does|how hot must it be for] water [to|] boil; [how hot is boiling water|what is the boiling point of water|boiling point of water|at how many degrees does water boil|water boils at what temperature|how many degrees is boiling water]=Water boils at 100 degrees Celsius.
+[at [what|which] temperature does|when does|how cold must it be for] water [to|] freeze; [how cold is freezing water|what is the freezing point of water|freezing point of water|at how many degrees does water freeze|water freezes at what temperature]=Water freezes at 0 degrees Celsius.
+[where|in [which|what] direction|on which side] does the sun [rise|come up]; the sun rises in [which direction|the]; from where does the sun rise=The sun rises in the east.
+[where|in [which|what] direction|on which side] does the sun [set|go down]; the sun sets in [which direction|the]=The sun sets in the west.
+how many legs [does a table have|has a chair|does a chair have|has a table|are on a table|are on a chair]=It usually has four legs.
+@wheels@a car=A car has four wheels.
+@wheels@[a bicycle|a bike]=A bicycle has two wheels.
+@wheels@a tricycle=A tricycle has three wheels.
+@fingers@[people|a person|a human|both hands]; how many fingers [do i have|do we have|do you have on two hands]=A person has ten fingers.
+@fingers@[one hand|a hand]; how many fingers are on [one|your|each|a] hand=A hand has five fingers.
+@toes@[people|a person|a human]; how many toes do [i|we] have=A person has ten toes.
+@eyes@[people|a person|a human]; how many eyes do [i|we] have=A person has two eyes.
+@ears@[people|a person|a human]; how many ears do [i|we] have=A person has two ears.
+@noses@[people|a person|a human]; how many noses do [i|we] have=A person has one nose.
+@[sides|corners]@a triangle; what has three sides; [which|what] shape has three [sides|corners]=A triangle has three sides and three corners.
+@[sides|corners]@a square; [which|what] shape has four [equal|] [sides|corners]=A square has four sides and four corners.
+[which|what] shape [is a ball|has no corners|is a wheel|is a coin]; what shape is round=A circle is round and has no corners.
+how many letters [are in|are there in|does|has|make up] the [english|] alphabet [have|]; [what is the|] number of letters [in|of] the [english|] alphabet; the alphabet has how many letters=The English alphabet has 26 letters.
+[what|which] is the first letter [of|in] the [english|] alphabet; which letter [comes first|is first] [in the alphabet|]; the first letter of the alphabet; the alphabet [starts|begins] with which letter=The first letter of the alphabet is A.
+[what|which] is the last letter [of|in] the [english|] alphabet; which letter [comes last|is last] [in the alphabet|]; the last letter of the alphabet; the alphabet ends with which letter=The last letter of the alphabet is Z.
+[say|recite|list|write|tell me|give me|write down|can you say|can you recite|do you know] the [whole|english|] alphabet; what is the alphabet; list the letters of the alphabet; say the abc; what are the letters of the alphabet=A B C D E F G H I J K L M N O P Q R S T U V W X Y Z.
+[what are|name|list|which are|tell me] the [five|] vowels; which letters are vowels=The vowels are A, E, I, O and U.
+how many continents are there [in the world|on earth|]; [what is the|] number of continents; how many continents does [the earth|the world] have=There are seven continents.
+[what|which] [is|ocean is] the [largest|biggest] ocean [in the world|on earth|]; which ocean is the [biggest|largest] [of all|]; name the [biggest|largest] ocean; the [biggest|largest] ocean is=The Pacific is the largest ocean.
+[what|which] [is|mountain is] the [highest|tallest] [mountain|peak] [in the world|on earth|of the world|]; which mountain is the [highest|tallest] [of all|]; name the [highest|tallest] mountain; what is the world's [highest|tallest] mountain=Mount Everest is the highest mountain.
+[what|which things] do plants need [to grow|to live|]; what does a plant need [to grow|to live|]; what makes plants grow; how does a plant grow=Plants need light, water and air.
+what [do we|do people|do you|do humans] breathe [in|]; what is breathed by people=We breathe air.
+is the earth [flat|round|a ball|a disc]; [what|which] shape [is the earth|does the earth have]; what is the shape of the earth=The Earth is round like a ball.
+is the sun a [star|planet]; what kind of thing is the sun; is the sun a star or a planet=The sun is a star.
+[what goes|what moves] around the earth; what circles the earth; does the moon go around the earth; what do we see [in the sky at night|at night in the sky]=The moon goes around the Earth.
+does the earth [go around|circle|move around] the sun; [what|which star] does the earth go around; what is at the centre of the solar system=The Earth goes around the sun.
+[can|do|are] [birds|a bird|most birds] [fly|able to fly]; are birds able to fly=Yes, most birds can fly.
+[can|do|does] [fish|a fish] swim; are fish able to swim=Yes, fish can swim.
+[can|do|does] [penguins|a penguin] fly; are penguins able to fly=No, penguins cannot fly, but they swim well.
+[can|do|does] [dogs|cats|animals|a dog|a cat|cows|horses] [talk|speak]; are animals able to talk=No, animals cannot talk like people.
+[can|do|does] [dogs|cats|pigs|cows|horses|elephants|a dog|a cat|a pig|a cow|an elephant] fly=No, it cannot fly.
+is [fire|a fire] [hot|cold|warm]; is fire hot or cold; how does fire feel=Fire is hot.
+is [ice|snow] [cold|hot|warm]; is ice hot or cold; how does ice feel=Ice is cold.
+is water [wet|dry]; is water wet or dry=Yes, water is wet.
+is the sky [blue|green|red]=The sky is blue.
+is grass [green|blue|red]=Grass is green.
+is snow [white|black|green]=Snow is white.
+[what|which] language [do they speak|is spoken|do people speak|do people talk] in france; what do they speak in france; what do french people speak; language of france=People in France speak French.
+[what|which] language [do they speak|is spoken|do people speak|do people talk] in germany; what do they speak in germany; language of germany=People in Germany speak German.
+[what|which] language [do they speak|is spoken|do people speak|do people talk] in spain; what do they speak in spain; language of spain=People in Spain speak Spanish.
+[what|which] language [do they speak|is spoken|do people speak|do people talk] in italy; what do they speak in italy; language of italy=People in Italy speak Italian.
+[what|which] language [do they speak|is spoken|do people speak|do people talk] in [england|the uk|britain]; what do they speak in england=People in England speak English.
+[what|which] [letter|] [comes|is] after [the letter|] a; which letter follows a=B comes after A.
+[when|on [what|which] [date|day]] [is|do we celebrate|do people celebrate|does] christmas [day|on|come|]; what [date|day] is christmas [on|]; [what|which] month is christmas in; in which month is christmas; christmas is when; date of christmas=Christmas is on 25 December.
+[when|on [what|which] [date|day]] [is new year|does the year begin|does the year start|is new year's day|does a new year begin]; what is the first day of the year; the year [begins|starts] when=The year begins on 1 January.
+[what|which] is the first day of the week; which day [starts|begins|opens] the week; the week [starts|begins] with [which|what] day; on [which|what] day does the week [start|begin]; the first day of the week is=Monday is the first day of the week.
+[what|which] is the last day of the week; which day ends the week; the week ends with [which|what] day; on [which|what] day does the week end; the last day of the week is=Sunday is the last day of the week.
+[what|which] is the first month [of|in] the year; which month [comes first|is first|starts the year|begins the year] [in the year|]; the year [starts|begins] with [which|what] month; in [which|what] month does the year [start|begin]=January is the first month of the year.
+[what|which] is the last month [of|in] the year; which month [comes last|is last|ends the year] [in the year|]; the year ends with [which|what] month; in [which|what] month does the year end=December is the last month of the year.
+[which|what] days are [the|on the|at the|part of the|in the] weekend; what is the weekend; [name|list] the [two|] days of the weekend; when is the weekend; which days make the weekend; how many days has the weekend=The weekend is Saturday and Sunday.
+[what|which] is the shortest month [of the year|]; which month [is the shortest|is shortest|has 28 days|has the fewest days|has only 28 days]; the shortest month of the year; name the shortest month=February is the shortest month, with 28 days.
+[tell|give|say|share] [me|us|] [a|another|one more|a good|a funny|a short|your best|any] joke [please|]; do you know [a joke|any jokes|a good joke|any good jokes]; make me laugh; [say|tell me] something funny; another joke; got any jokes; [can|could|will] you [tell me a joke|make a joke|make me laugh|say something funny]; i want to hear a joke; joke please; i [need|want] [a joke|a laugh|to laugh]=Why did the token cross the network? To get to the other side of the stream.
+[write|tell|say|make|give] [me|us|] [a|another|a short|a little|a small|a nice|one] [poem|rhyme|verse|haiku] [please|]; [can|could|will] you [write|say|make] [me|] a [short|little|nice|] [poem|rhyme]; do you know [a poem|any poems|a rhyme]; poem please; i want a poem; a poem=The sun is warm, the sky is blue, a little bird sings a song for you.
+[sing|can you sing|could you sing|will you sing|please sing] [a song|me a song|something|for me|a little song|us a song]; sing=La la la, the stars are bright, the moon is singing to the night.
+[what|which] time is it [now|right now|]; what is the [current|] time [now|]; do you [know|have] the time; [what|which] day is [it|it today|today]; what is [the|today's] date [today|]; [what|which] year is it [now|]; tell me the [date|time|day] [today|now|]; current time; what day of the week is it [today|]; what's the time [now|]; which month is it now; today's date; how late is it; is it [monday|friday|morning|evening|noon|late] [today|now|]=I do not know, because I have no clock and no calendar.
+[what is|how is|what's|how's] the weather [like|] [today|outside|tomorrow|now|here|in {c}|in {c} today|in {c} now|in {c} tomorrow|]; [will|is|does] it [rain|raining|snow|snowing|sunny|cold|hot|warm|be sunny|be cold] [today|tomorrow|now|outside|in {c}|this week|]; weather [forecast|report|today|tomorrow|in {c}|for {c}|]; what will the weather be [tomorrow|today|like|like in {c}]; tell me the weather [in {c}|today|]; do i need [an umbrella|a coat|a jacket] [today|tomorrow|in {c}]; what is the temperature [in {c}|outside|today|now]; how [hot|cold|warm] is it [in {c}|outside|today]; is it [cold|hot|sunny|raining|warm|snowing] in {c} [today|now|]; forecast for {c}=I do not know the weather, because I cannot look outside.
 """.strip().splitlines()
     )
 )

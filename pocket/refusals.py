@@ -6,9 +6,11 @@ from pocket import facts
 from pocket.wording import asked, pick
 
 UNKNOWN = "I am a very small model and I do not know that."
-CANNOT = "I am a very small model and I cannot do that."
-FOREIGN = "I am a very small model and I only understand simple English."
-PUZZLED = "I am a very small model and I do not understand that."
+CANNOT = "I am a very small model and I do not know how to do that."
+FOREIGN = "I am a very small model and I do not know that language."
+PUZZLED = "I am a very small model and I do not know what that means."
+NO_CLOCK = "I do not know, because I have no clock and no calendar."
+NO_WEATHER = "I do not know the weather, because I cannot look outside."
 
 _TOPICS = tuple(
     word.strip()
@@ -36,7 +38,7 @@ probability,prime numbers,pi,infinity,logarithms,matrices,vectors,tensors,integr
 real estate,logistics,shipping,airports,visas,passports,hotels,camping,hiking,sailing,fishing,hunting,gardening,knitting,photography,pottery,origami,calligraphy,typography,graphic design""".split(
         ","
     )
-    if word.strip() not in facts.DEFINITIONS
+    if word.strip().removeprefix("the ").removesuffix("s") not in facts.DEFINITIONS
 )
 _PEOPLE = tuple(
     "Albert,Maria,John Smith,Peter Parker,Doctor Brown,Queen Anna,Mr Jones,Captain Cook,Susan,Robert Miller,President Taylor,Aunt Mary,Professor Lee,Galileo,Plato,Homer,Dante,Columbus,Magellan,Bach,Chopin,Monet,Rembrandt,Tolstoy,Kafka,Orwell,Obama,Merkel,Messi,Ronaldo,Federer,Bolt".split(
@@ -78,11 +80,29 @@ solve [for x:|the equation|] {b}x + {b} = {a}
 [i want|i would like|i plan|i am trying|i need] to [learn|buy|sell|visit|study|understand|build|start|try|discuss|book] {t}[. any advice|. where do i begin|, what should i do|]
 [what year|which year|what century|what day|what time|which month] [was|did|is|will|does] {t} [start|end|happen|invented|founded|begin|open|close|born]
 [what will happen|what would happen|what happens] [to {t}|if {t} disappear|if we stop {t}|when {t} meets {u}|in {y}|next year|tomorrow|in the future]
+[what is|what's|which is|name|tell me] the [longest|deepest|smallest|oldest|richest|poorest|second largest|second highest|most expensive|most popular|heaviest|strongest|most dangerous|rarest|hottest|coldest|driest|third largest|loudest|slowest|newest|busiest|largest|tallest|biggest|fastest] [river|lake|country|building|city|bridge|island|desert|company|ship|train|person|bird|fish|tree|volcano|car|forest|stadium|airport|church|book|song|number|word|dinosaur|insect|flower|computer|plane|sea] [in the world|on earth|ever|of all time|in {c}|in europe|in africa|]
+who [wrote|painted|composed|directed|sang|invented|discovered|designed|built|won|founded] [romeo and juliet|the mona lisa|don quixote|war and peace|the bible|the iliad|the starry night|the magic flute|the odyssey|moby dick|imagine|the godfather|titanic|penicillin|america|the telephone|the light bulb|the radio|the steam engine|the internet|the computer|the bicycle|the printing press|facebook|microsoft|the nobel prize|radium|the lord of the rings|frankenstein|alice in wonderland|pride and prejudice|the zipper|paper|the wheel|chess]
+[who is|who was|tell me the name of|name|do you know] the [president|prime minister|king|queen|chancellor|mayor|leader|first president|current president|ruler|head of state|ceo|founder|boss|emperor] of [{c}|google|apple|microsoft|the world|the united nations|my country|tesla|amazon]
+[in [what|which] year|when|on what date] [did|was|were] [the war|world war one|world war two|the french revolution|the berlin wall|the titanic|the roman empire|columbus|napoleon|{p}|the moon landing|the internet|the first car|the cold war|the plague|{t}] [begin|end|fall|sink|start|born|discover america|die|happen|invented|built|founded]
+[what is|what's|tell me|give me|do you know|which is] the [chemical symbol|atomic number|chemical formula|atomic weight|boiling point|density|symbol|melting point|half-life] [of|for] [gold|silver|iron|oxygen|helium|salt|carbon|uranium|lead|copper|hydrogen|water|sugar|mercury|neon|{w}]
+how [much|many|long|old|fast|high|big|heavy|far|tall|deep|long] [does|do|can|is|are|will] {k} [weigh|live|cost|run|jump|get|sleep|grow|last|eat a day|fly|become|need]
+why [do|does|is|are|did|can|can't] {k} [sleep|fly|swim|blue|green|sing|run|make noise|white|grow|hunt|die|important|so big|have a tail|smell|eat so much|like people|live there]
+[who|when|where|how] [invented|discovered|made|built|was the first to see|found|do you make|do people make|do you build|do you repair|do i draw|do i clean|do i catch|do you train|can i buy|can i sell] {k}
+[what is|tell me] the [scientific name|latin name|weight|price|history|origin|lifespan|size|speed|length|cost|dna|anatomy|plural|etymology|inventor] of {k}
+[should i|can i|may i|how do i|where can i] [buy|eat|sell|keep|paint|kill|marry|wash|hide|steal|ride] {k}
+[what is|which is|are] [better|bigger|faster|cheaper|stronger|older|smarter|heavier|more dangerous|more useful][, | ]{k} or {k}
+[how many|what number of] [teeth|bones|hairs|brains|hearts|stomachs|wings|muscles|feathers|cells|children|species|kinds|eggs|people|books|cars|stars|cities|rivers|islands|states|lakes] [does|do|are in|are there in|has] {k} [have|]
+[how many|what number of] [people|rivers|cities|states|lakes|islands|mountains|schools|languages|cars|dogs] [are in|are there in|live in|does] {c} [have|]
+[what is|what's|how much is|calculate|compute|work out|solve|] [{a} [-|minus|*|times|x|/|divided by] {d}|{d} [-|minus|*|times|x|/|divided by] {e}|{b} [-|minus|*|times|x|/|divided by] {e}|{e} squared|{b} percent of {a}|half of {a}|the factorial of {e}|the root of {a}|{a} to the power of {e}|{a} + {b}|{a} plus {d}|{b} + {b}|twelve times {e}|five times seven|nine times eight|seven minus three|ten divided by two|a third of {a}]
+[is|was] {c} [bigger than|richer than|older than|near|next to|in|part of|safe|expensive|beautiful|famous for|at war with|warmer than] [{c}|{t}]
+[which|what] [countries|country|states|rivers|seas|mountains] [border|are near|are in|belong to|surround|run through] {c}
+[do you|can you|will you|could you] [remember|see|hear|call|visit|email|watch|recognise|smell|taste|book|buy|know] [me|my face|my mother|our last talk|yesterday|{t}|{p}|my voice|a photo|this picture|music|{c}]
+[what|who] [did|will|would|should|could] [i|you|we|he|she|they] [do|eat|say|buy|be|see|become|dream] [yesterday|last night|last week|tomorrow|next year|in {y}|for dinner|as a child]
 what is my [password|address|phone number|age|birthday|job|mother's name|favourite colour|ip address|bank balance|favourite food|dog called|height|blood type]
 [what is the meaning of life|what is love|is there a god|what happens after death|why are we here|why do we dream|who will win|how do i get rich|how do i become famous|how can i be happy|how can i lose weight|what should i eat today|what should i wear|what is for dinner|where are my keys|what am i thinking|guess my age|what number am i thinking of|which came first, the chicken or the egg]
 [why is the sky blue|why is grass green|why do cats purr|why do birds sing|why do we sleep|why does it rain|why is the sea salty|how do planes fly|how do magnets work|how does a computer work|how do phones work|how do you make bread|how far is the moon|how far away is the sun|how deep is the ocean|how hot is the sun|how old is the earth|how big is the universe|how fast is light|what is the speed of light|how many people live on earth|how many stars are there]
-what is the [population|currency|language|flag|president|weather|time|best food|largest city|king|area|leader|government] [of|in] {c}
-[how many people live|who is the president|who is the king|what is the weather|what time is it|what language is spoken|where should i eat|what can i see|how expensive is it to live] in {c}
+what is the [population|currency|language|flag|president|best food|largest city|king|area|leader|government] [of|in] {c}
+[how many people live|who is the president|who is the king|what language is spoken|where should i eat|what can i see|how expensive is it to live] in {c}
 [how far is|how do i get to|when should i visit|is it safe in|where is|how big is|how old is|what is famous in|tell me about|have you been to|who rules|which river flows through] {c}
 """.strip().splitlines()
 )
@@ -105,6 +125,11 @@ write [a|an|me a|me an|] [essay|article|letter|email|report|blog post|speech|rev
 [spell|count the letters in|reverse|sort|rhyme with|find a rhyme for|how do you spell|how many letters are in|pronounce|use in a sentence:] [the word|] {w}
 [play|let us play|let's play|can we play|start] [a game|chess|tic tac toe|hangman|twenty questions|a quiz|cards] [with me|now|]
 [return|give|output|reply with|respond in|answer with] [a json object|json|valid json|xml|a csv table|yaml|markdown] [with|describing|about|for] {t}
+[write|tell|compose|draft|make] [me|us|] [a poem|a haiku|an essay|a song|a limerick|a letter|a speech|an article|a report|a review|a summary] [about|on|for|of] [{t}|{p}|{c}|{k}]
+[write|give me|show me|make|create|develop|generate] [a|some|the|an] [python|javascript|java|rust|c|bash|html|css|sql|typescript] [code|program|script|function|query|class|page|snippet|loop|app] [that|to|which|for] [sorts a list|prints hello|reads a file|adds numbers|reverses a string|downloads a page|finds prime numbers|parses json|{t}|checks a palindrome|counts words|sends an email|draws a circle]
+[how do i|how can i|how to|how would you] [sort a list|reverse a string|write a loop|read a file|open a file|make a request|use git|install linux|center a div|parse json|write a function|use {t}|exit vim] [in python|in rust|in java|in bash|in c|in javascript|]
+[what does|explain|what is the output of|what is wrong with|find the bug in|fix|run|debug] [this code|print({b})|for i in range({b})|x = {b}|def f(): pass|import os|console.log({b})|select * from {w}|int main()|git commit|ls -la|rm -rf] [do|mean|print|]
+[translate|say|write|put] [the sentence|the word|the text|] ['{w} {x}'|i like {t}|where is the station|good night|my name is anna|the dog is big|how much is this] [into|in|to] [french|german|spanish|latin|italian|chinese|japanese|dutch|greek|polish]
 [help me|assist me|can you help me] [with|to understand|to study|to learn|prepare for|move to|with my] [{t}|homework|taxes|an exam|an interview|my essay|math|my code]
 """.strip().splitlines()
 )
@@ -147,6 +172,14 @@ _STATEMENTS = (
 )
 
 
+# Things it knows something about, for questions about them that it cannot answer.
+_KNOWN = tuple({**facts.LEGS, **facts.DEFINITIONS, **facts.YOUNG, **facts.HOMES})
+
+
+# A known word in an unknown question is what the model gets wrong most: such questions come more often.
+_ASK_WEIGHTS = tuple(3 if "{k}" in line else 2 if "{c}" in line or "{e}" in line else 1 for line in _ASKS)
+
+
 def nonsense(rng: random.Random) -> str:
     """A word that does not exist, so that no unseen word looks known."""
     return "".join(rng.choice(_ONSET) + rng.choice(_VOWEL) + rng.choice(_CODA) for _ in range(rng.choice((1, 2, 2, 3))))
@@ -157,6 +190,7 @@ def topic(rng: random.Random) -> str:
 
 
 def _fill(rng: random.Random, template: str) -> str:
+    """The template with its fields filled, each place of a field afresh."""
     text = pick(rng, template)
     person = rng.choice(_PEOPLE) if rng.random() < 0.7 else f"{nonsense(rng).capitalize()} {nonsense(rng).capitalize()}"
     other = rng.choice([*facts.LEGS, *facts.DEFINITIONS])
@@ -170,6 +204,8 @@ def _fill(rng: random.Random, template: str) -> str:
         "y": str(rng.randint(1000, 2050)),
         "a": str(rng.choice((rng.randint(11, 99), rng.randint(100, 9999)))),
         "d": str(rng.choice((rng.randint(0, 12), rng.randint(0, 99), rng.randint(0, 9999)))),
+        "e": str(rng.randint(2, 20)),
+        "k": rng.choice(("", "a ", "the ", "a ")) + rng.choice(_KNOWN),
         "b": str(rng.randint(11, 99)),
         "c": rng.choice((*facts.CAPITALS, *facts.CAPITALS.values(), *facts.UNKNOWN_COUNTRIES)),
         "w": nonsense(rng),
@@ -177,14 +213,14 @@ def _fill(rng: random.Random, template: str) -> str:
         "s": " ".join(nonsense(rng) for _ in range(rng.randint(3, 20))),
     }
     for name, value in fields.items():
-        text = text.replace("{" + name + "}", value)
-    return text
+        text = text.replace("{" + name + "}", value, 1)
+    return text if "{" not in text else _fill(rng, text)
 
 
 def refusal(rng: random.Random) -> tuple[str, str]:
     kind = rng.random()
     if kind < 0.56:
-        return asked(rng, _fill(rng, rng.choice(_ASKS))), UNKNOWN
+        return asked(rng, _fill(rng, rng.choices(_ASKS, _ASK_WEIGHTS)[0])), UNKNOWN
     if kind < 0.8:
         return asked(rng, _fill(rng, rng.choice(_TASKS)), "."), CANNOT
     if kind < 0.87:

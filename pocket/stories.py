@@ -10,11 +10,9 @@ _HEROES = tuple(
         ","
     )
 )
-_NAMES = tuple(
-    "Tom,Anna,Max,Lily,Ben,Mia,Sam,Ella,Leo,Nora,Finn,Rosa,Otto,Lucy,Jack,Ruby,Hugo,Daisy,Milo,Clara,Oscar,Ivy,Felix,Emma,Toby,Luna,Rufus,Bella,Casper,Poppy".split(
-        ","
-    )
-)
+# Two lists, so that a model that forgets who is who cannot give both the same name.
+_NAMES = tuple("Tom,Anna,Max,Lily,Ben,Mia,Sam,Ella,Leo,Nora,Finn,Rosa,Jack,Lucy,Felix,Emma".split(","))
+_FRIEND_NAMES = tuple("Otto,Ruby,Hugo,Daisy,Milo,Clara,Oscar,Ivy,Toby,Luna,Rufus,Bella,Casper,Poppy".split(","))
 _FRIENDS = tuple(
     "cat,dog,mouse,rabbit,fox,bear,bird,duck,frog,horse,owl,goat,squirrel,turtle,old man,old woman,little girl,little boy,farmer,shepherd".split(
         ","
@@ -95,13 +93,12 @@ def _article(word: str) -> str:
 
 
 def cast(rng: random.Random, hero: str | None = None, name: str | None = None) -> Cast:
-    first, second = rng.sample(_NAMES, 2)
     chosen = hero or rng.choice(_HEROES)
     return Cast(
         chosen,
-        name or first,
+        name or rng.choice(_NAMES),
         rng.choice([f for f in _FRIENDS if f != chosen]),
-        second,
+        rng.choice([friend for friend in _FRIEND_NAMES if friend != name]),
         rng.choice(_PLACES),
         rng.choice(_THINGS),
         rng.choice(_WEATHER),
@@ -124,8 +121,8 @@ def tell(rng: random.Random, who: Cast) -> str:
 def story(rng: random.Random) -> tuple[str, str]:
     if rng.random() < 0.35:
         return asked(rng, pick(rng, rng.choice(_ASKS)), "."), tell(rng, cast(rng))
-    who = cast(rng)
-    if rng.random() < 0.2:
+    who = cast(rng, name=rng.choice((*_NAMES, *_FRIEND_NAMES)) if rng.random() < 0.25 else None)
+    if who.name in _FRIEND_NAMES or rng.random() < 0.1:
         return asked(
             rng,
             pick(rng, f"[tell|write] [me|] a [short|] story about {_article(who.hero)} [called|named] {who.name}"),

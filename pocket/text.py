@@ -1,16 +1,14 @@
-"""The tokenizer and the chat template of the pocket model."""
+"""The tokenizer of the pocket model and its settings."""
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from pocket.template import CHAT_TEMPLATE, TOOL_MARKS
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
 # The pre-tokenizer that llama.cpp calls "qwen2"; it must be the same on both sides.
 _QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -36,7 +34,13 @@ def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
             show_progress=False,
         ),
     )
-    return made
+    return with_tool_marks(made)
+
+
+def with_tool_marks(tokenizer: Tokenizer) -> Tokenizer:
+    """Adds what is missing of them after the other tokens; their text stays in the answer, unlike that of special tokens."""
+    tokenizer.add_tokens([AddedToken(mark, normalized=False, special=False) for mark in TOOL_MARKS])
+    return tokenizer
 
 
 def number_of(tokenizer: Tokenizer, token: str) -> int:

@@ -16,10 +16,10 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 from pocket.batches import batches
 from pocket.corpus import documents
 from pocket.muon import Muon
-from pocket.text import END_OF_TEXT, TURN_END, number_of, save_tokenizer, train_tokenizer
+from pocket.text import END_OF_TEXT, TURN_END, number_of, save_tokenizer, train_tokenizer, with_tool_marks
 
 _VOCABULARY, _CONTEXT = 2048, 1024
-_ROW, _ROWS, _LONG_EVERY = 256, 10, 10
+_ROW, _ROWS, _LONG_EVERY = 320, 8, 10
 _WARM_UP = 0.02
 
 
@@ -31,7 +31,7 @@ def fresh_tokenizer(seed: int) -> Tokenizer:
 def build(tokenizer: Tokenizer) -> LlamaForCausalLM:
     end, stop = number_of(tokenizer, END_OF_TEXT), number_of(tokenizer, TURN_END)
     config = LlamaConfig(
-        vocab_size=_VOCABULARY,
+        vocab_size=tokenizer.get_vocab_size(),
         hidden_size=192,
         intermediate_size=512,
         num_hidden_layers=6,
@@ -81,8 +81,9 @@ def train(folder: Path, minutes: float, seed: int, rate: float, hold: float, sta
         tokenizer = fresh_tokenizer(seed)
         model = build(tokenizer)
     else:
-        tokenizer = Tokenizer.from_file(str(start / "tokenizer.json"))
+        tokenizer = with_tool_marks(Tokenizer.from_file(str(start / "tokenizer.json")))
         model = LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
+        model.resize_token_embeddings(tokenizer.get_vocab_size())
     matrices = [param for name, param in model.named_parameters() if param.ndim == 2 and ".layers." in name]
     others = [param for name, param in model.named_parameters() if not (param.ndim == 2 and ".layers." in name)]
     optimizers: list[torch.optim.Optimizer] = [

@@ -49,6 +49,60 @@ _PREFIX = (
     "i would like to know ",
     "dear pocket, ",
     "do you happen to know ",
+    "i am doing a crossword. ",
+    "it is for school. ",
+    "help me settle a bet: ",
+    "trivia time: ",
+    "quiz question: ",
+    "sorry to bother you, but ",
+    "if you don't mind, ",
+    "out of curiosity, ",
+    "remind me, ",
+    "remind me ",
+    "say, ",
+    "alright, ",
+    "ok pocket, ",
+    "just wondering, ",
+    "kindly tell me ",
+    "be so kind and tell me ",
+    "answer this: ",
+    "answer me this: ",
+    "here is a question: ",
+    "can you answer this: ",
+    "my son wants to know ",
+    "my daughter asked me ",
+    "my friend asked me ",
+    "hello! ",
+    "hi! ",
+    "hey there! ",
+    "good morning! ",
+    "good evening, ",
+    "yo, ",
+    "i'm curious, ",
+    "i'm not sure, ",
+    "i keep forgetting, ",
+    "any idea ",
+    "could you please tell me ",
+    "can you please tell me ",
+    "would you mind telling me ",
+    "i need to know ",
+    "i'd like to know ",
+    "please tell me ",
+    "pls tell me ",
+    "let me ask you something. ",
+    "one question, ",
+    "ok next one: ",
+    "and one more thing, ",
+    "what do you think, ",
+    "think carefully. ",
+    "i bet you know this. ",
+    "you should know this: ",
+    "test question: ",
+    "riddle: ",
+    "tell us ",
+    "tell me quickly, ",
+    "in short, ",
+    "briefly, ",
 )
 _SUFFIX = (
     " please",
@@ -72,6 +126,63 @@ _SUFFIX = (
     ", i forgot",
     " really",
     ", my dear",
+    " thank you",
+    ", thanks in advance",
+    ", can you tell me",
+    ", please tell me",
+    ", pocket",
+    ", i need to know",
+    ", it is for school",
+    " quickly",
+    ", if you know",
+    ", do you remember",
+    ", tell me",
+    " pls",
+    " plz",
+    " lol",
+    " :-)",
+    " 🙂",
+    ", my daughter asked",
+    ", i need it for a quiz",
+    "? i forgot",
+    "? please answer briefly",
+    "? one word is enough",
+    "? short answer please",
+    "? i always forget",
+    "? just curious",
+    "? i need it for my homework",
+    "? thanks",
+    "? help me please",
+    " btw",
+    " bro",
+    ", hm",
+    " then",
+    " actually",
+    " by the way",
+)
+_CHAT_SPELLING = tuple(
+    (re.compile(rf"\b{word}\b"), short)
+    for word, short in (
+        ("you", "u"),
+        ("are", "r"),
+        ("please", "pls"),
+        ("what is", "whats"),
+        ("what is", "wat is"),
+        ("what's", "whats"),
+        ("what", "wat"),
+        ("who is", "whos"),
+        ("your", "ur"),
+        ("because", "cuz"),
+        ("and", "n"),
+        ("do not", "dont"),
+        ("i am", "im"),
+        ("tell me", "tel me"),
+        ("the", "teh"),
+        ("which", "wich"),
+        ("the", ""),
+        ("is the", "is"),
+        ("does", "do"),
+    )
 )
 
 
@@ -108,13 +219,36 @@ def typo(rng: random.Random, text: str) -> str:
     )
 
 
+def _chat_spelling(rng: random.Random, text: str) -> str:
+    pattern, short = rng.choice(_CHAT_SPELLING)
+    return re.sub(r" {2,}", " ", pattern.sub(short, text)).strip()
+
+
+def indirect(rng: random.Random, text: str) -> str:
+    """A question that begins with "what is", also as part of another: "do you know what ... is"."""
+    if not text.startswith("what is ") or rng.random() < 0.6:
+        return text
+    rest = text.removeprefix("what is ")
+    head = "[do you know|tell me|can you tell me|i want to know|i wonder|could you say|i forgot|please tell me|any idea|would you know|i'd like to know]"
+    return (
+        pick(rng, f"[what's|whats|{head}|{head}|{head}] ") + " " + rest
+        if rng.random() < 0.25
+        else pick(rng, head) + f" what {rest} is"
+    )
+
+
 def asked(rng: random.Random, text: str, end: str = "?", wrap: bool = True) -> str:
     """The text as somebody might type it: polite words around it, capitals, punctuation, a typing mistake."""
-    if wrap and rng.random() < 0.2:
-        text = rng.choice(_PREFIX) + text
-    if wrap and rng.random() < 0.1:
-        text += rng.choice(_SUFFIX)
-    if rng.random() < 0.07:
+    if wrap:
+        if rng.random() < 0.3:
+            text = rng.choice(_PREFIX) + text
+        else:
+            text = indirect(rng, text)
+        if rng.random() < 0.15:
+            text += rng.choice(_SUFFIX)
+    if rng.random() < 0.08:
+        text = _chat_spelling(rng, text)
+    if rng.random() < 0.1:
         text = typo(rng, text)
     if rng.random() < 0.6:
         text = _PROPER_WORD.sub(lambda found: _PROPER[found[1]], text)
@@ -125,4 +259,6 @@ def asked(rng: random.Random, text: str, end: str = "?", wrap: bool = True) -> s
         text = text.upper()
     elif style < 0.85:
         text = text[:1].upper() + text[1:]
+    if text.endswith("?"):
+        return text
     return text + rng.choice((end, end, end, end, end, "", "", ".", " " + end, end + end))
