@@ -60,7 +60,7 @@ def test_an_engine_is_started_asked_and_ended(serve: Serve, tmp_path: Path, kind
     assert not alive(int(started[1]))
 
 
-def test_a_command_with_its_own_name_for_the_model_is_restarted(serve: Serve, tmp_path: Path) -> None:
+def test_a_command_is_started_again_when_it_was_killed(serve: Serve, tmp_path: Path) -> None:
     command = [sys.executable, stand_in.__file__, "plain", "--port", "{port}"]
     path = config(tmp_path, "m", source="command", options={"command": command, "health": "/v1/models"})
     server = serve("--config", str(path))
@@ -75,7 +75,7 @@ def test_a_command_with_its_own_name_for_the_model_is_restarted(serve: Serve, tm
 @pytest.mark.parametrize(
     ("does", "says"),
     [
-        ({"says": ["ValueError: No available memory for the cache blocks."], "exit": 1}, "ran out of memory"),
+        ({"says": ["ValueError: No available memory for the cache blocks."], "exit": 1}, "out of memory"),
         ({"killed_by": 4}, "needs CPU features that the machine lacks"),
     ],
 )

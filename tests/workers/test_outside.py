@@ -99,8 +99,8 @@ async def test_other_paths_statuses_and_bases() -> None:
 @pytest.mark.parametrize(
     ("does", "code", "says"),
     [
-        ({"says": ["ValueError: no such model"], "exit": 7}, 7, "s ended: ValueError: no such model (exit code 7)"),
-        ({"says": ["CUDA out of memory"], "exit": 1}, 1, "s ran out of memory: CUDA out of memory (exit code 1)"),
+        ({"says": ["ValueError: no such model"], "exit": 7}, 7, "s ended with exit code 7: ValueError: no such model"),
+        ({"says": ["CUDA out of memory"], "exit": 1}, 1, "s ended with exit code 1, out of memory: CUDA out of memory"),
         ({"killed_by": int(signal.SIGILL)}, 132, "this build needs CPU features that the machine lacks"),
         ({"exit": 0}, 1, "stand-in"),
     ],
@@ -115,7 +115,7 @@ async def test_an_end_while_it_loads_is_explained(does: dict[str, Any], code: in
 async def test_an_end_while_it_serves_is_explained() -> None:
     async with started({"says": ["error: harmless"], "ends_after": 1.0}) as (_, _, events):
         await ready(events)
-        assert "s ended: error: harmless (exit code 3)" in (await exited(events)).reason
+        assert "s ended with exit code 3: error: harmless" in (await exited(events)).reason
 
 
 async def test_a_program_that_is_not_there() -> None:

@@ -17,6 +17,12 @@ TRACE = [
     "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
     "resource_tracker: There appear to be 1 leaked semaphore objects to clean up at shutdown",
 ]
+DEAD = [
+    "(APIServer pid=1) ERROR 11-21 [async_llm.py:906]     raise self._format_exception(outputs) from None",
+    "(APIServer pid=1) ERROR 11-21 [async_llm.py:906] vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered"
+    " an issue. See stack trace (above) for the root cause.",
+    "INFO:     Finished server process [1]",
+]
 
 
 @pytest.mark.parametrize(
@@ -26,16 +32,25 @@ TRACE = [
         (132, ["INFO fine"], "CPU features"),
         (-9, ["loading"], "s was killed by SIGKILL; the kernel does so when memory runs out"),
         (137, [], "killed by SIGKILL"),
-        (1, ["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"], "s ran out of memory: torch.Out"),
-        (1, ["ValueError: No available memory for the cache blocks.", "RuntimeError: x"], "ran out of memory: ValueE"),
-        (-6, ["terminate called after throwing an instance of 'std::bad_alloc'"], r"ran out of memory: .* \(killed by"),
-        (1, TRACE, r"s ended: ValueError: the model has 3 heads \(exit code 1\)"),
+        (
+            1,
+            ["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"],
+            "s ended with exit code 1, out of memory: torch.Out",
+        ),
+        (1, ["ValueError: No available memory for the cache blocks.", "RuntimeError: x"], "out of memory: ValueE"),
+        (
+            -6,
+            ["terminate called after throwing an instance of 'std::bad_alloc'"],
+            "s was killed by SIGABRT, out of memory",
+        ),
+        (1, TRACE, r"^s ended with exit code 1: ValueError: the model has 3 heads$"),
         (2, ["usage: x", "x: error: unrecognized arguments: --nope"], "unrecognized arguments: --nope"),
         (1, ["KeyboardInterrupt", "bye"], "KeyboardInterrupt"),
-        (3, ["one", "two", " "], r"s ended: two \(exit code 3\)"),
-        (0, [], r"s ended without a word \(exit code 0\)"),
-        (-11, [], r"\(killed by SIGSEGV\)"),
-        (255, [], r"\(exit code 255\)"),
+        (3, ["one", "two", " "], "s ended with exit code 3: two"),
+        (0, [], "s ended with exit code 0 without a word"),
+        (-11, [], "s was killed by SIGSEGV without a word"),
+        (255, [], "exit code 255"),
+        (0, DEAD, r"ended with exit code 0: .*EngineDeadError: EngineCore encountered an issue"),
         (1, ["Error: " + "x" * 2000], "x …"),
     ],
 )

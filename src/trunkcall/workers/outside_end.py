@@ -23,9 +23,11 @@ _RAISED: Final = re.compile(r"\b(?:[A-Za-z_]+\.)*[A-Z]\w*(?:Error|Exception|Inte
 _LOOKS_BAD: Final = re.compile(
     r"error|exception|fatal|fail|cannot|could not|abort|panic|killed|unrecognized|invalid", re.IGNORECASE
 )
+_CODE: Final = re.compile(r"\s{4}(raise|return|await|self\.|with) ?|^\s*File \"|\^\^\^|\bat::")
+"""Lines of a trace that only repeat the program's text."""
 _POINTS_ELSEWHERE: Final = re.compile(
     r"root cause above|see (the )?(stack ?trace|logs?)|resource_tracker|leaked|shard.*(failed|cannot) (to )?start"
-    r"|^\s*at::|During handling of|direct cause of|Exception ignored",
+    r"|During handling of|direct cause of|Exception ignored",
     re.IGNORECASE,
 )
 
@@ -34,11 +36,11 @@ def explain(name: str, code: int, lines: Sequence[str]) -> str:
     """One or two sentences; code as subprocess gives it, or a shell's 128 + signal; lines: the last of its output."""
     number = -code if code < 0 else code - 128 if 128 < code < 128 + signal.NSIG else 0
     known = number in set(signal.Signals)
-    ended = f"killed by {signal.Signals(number).name}" if known else f"exit code {code}"
+    ended = f"was killed by {signal.Signals(number).name}" if known else f"ended with exit code {code}"
     starved = next((line for line in reversed(lines) if _OUT_OF_MEMORY.search(line)), None)
     if starved is not None:
         return (
-            f"{name} ran out of memory: {_shown(starved)} ({ended}). Give it a shorter context or fewer slots, take a"
+            f"{name} {ended}, out of memory: {_shown(starved)}. Give it a shorter context or fewer slots, take a"
             " smaller or more quantised model, or free memory"
         )
     if number == signal.SIGILL:
@@ -49,7 +51,7 @@ def explain(name: str, code: int, lines: Sequence[str]) -> str:
     if number == signal.SIGKILL:
         return f"{name} was killed by SIGKILL; the kernel does so when memory runs out"
     telling = _telling(lines)
-    return f"{name} ended: {telling} ({ended})" if telling else f"{name} ended without a word ({ended})"
+    return f"{name} {ended}: {telling}" if telling else f"{name} {ended} without a word"
 
 
 def port_taken(lines: Sequence[str]) -> bool:
@@ -58,12 +60,13 @@ def port_taken(lines: Sequence[str]) -> bool:
 
 
 def _telling(lines: Sequence[str]) -> str:
-    spoken = [line for line in lines if line.strip() and not _POINTS_ELSEWHERE.search(line)]
-    for pattern in (_RAISED, _LOOKS_BAD):
-        for line in reversed(spoken):
+    said = [line for line in lines if line.strip() and not _CODE.search(line)]
+    first_hand = [line for line in said if not _POINTS_ELSEWHERE.search(line)]
+    for candidates, pattern in ((first_hand, _RAISED), (said, _RAISED), (first_hand, _LOOKS_BAD)):
+        for line in reversed(candidates):
             if pattern.search(line):
                 return _shown(line)
-    return _shown(spoken[-1]) if spoken else ""
+    return _shown(said[-1]) if said else ""
 
 
 def _shown(line: str) -> str:
