@@ -39,6 +39,18 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
+ADD = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "The sum of two numbers.",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+            "required": ["a", "b"],
+        },
+    },
+}
 SHAPE = {
     "type": "object",
     "properties": {"colour": {"enum": ["red", "blue"]}},
@@ -200,12 +212,40 @@ def schema(peer: Peer) -> None:
 
 
 def tools(peer: Peer) -> None:
-    """A question that needs the tool becomes a call with arguments in JSON."""
-    message = peer.choices(ask="What is the weather in Paris?", tools=[TOOL])[0]["message"]
-    calls = message.get("tool_calls")
-    must(calls, f"answered with text: {(message.get('content') or '')[:40]!r}")
-    function = calls[0]["function"]
-    must(function["name"] == "get_weather" and "city" in json.loads(function["arguments"]), f"called {function}")
+    """A question that needs the tool becomes a call, streamed too; what the tool found is then said in a sentence."""
+    talk: list[dict[str, Any]] = [{"role": "user", "content": "What is the weather in Paris?"}]
+    message = peer.choices(messages=talk, tools=[TOOL])[0]["message"]
+    must(message.get("tool_calls"), f"answered with text: {(message.get('content') or '')[:40]!r}")
+    call = message["tool_calls"][0]
+    arguments = json.loads(call["function"]["arguments"])
+    must((call["function"]["name"], arguments) == ("get_weather", {"city": "Paris"}), f"called {call['function']}")
+    body = {"model": "m", "messages": talk, "tools": [TOOL], "max_tokens": 48, "temperature": 0, "stream": True}
+    connection, answer = peer.send("POST", "/v1/chat/completions", body)
+    with contextlib.closing(connection):
+        pieces = [
+            piece["function"]
+            for chunk in frames(answer)
+            for choice in chunk["choices"]
+            for piece in choice["delta"].get("tool_calls") or ()
+        ]
+    must(pieces, "streamed, it answered with text")
+    name, told = ("".join(piece.get(part) or "" for piece in pieces) for part in ("name", "arguments"))
+    must((name, json.loads(told)) == ("get_weather", arguments), f"streamed, it called {name!r} with {told!r}")
+    talk += [message, {"role": "tool", "tool_call_id": call["id"], "content": "21"}]
+    said = peer.choices(messages=talk, tools=[TOOL])[0]["message"]
+    must("21" in (said.get("content") or ""), f"of the result 21 it made {said}")
+
+
+def tool_choice(peer: Peer) -> None:
+    """`none` keeps a model from calling; a named tool is called, although the question asks for another."""
+    ask = "What is the weather in Paris?"
+    free = peer.choices(ask=ask, tools=[TOOL], tool_choice="none")[0]["message"]
+    must(not free.get("tool_calls"), "none: it called")
+    must("get_weather" not in (free.get("content") or ""), f"none: the call came as text: {free['content'][:40]!r}")
+    named = {"type": "function", "function": {"name": "add"}}
+    forced = peer.choices(ask=ask, tools=[TOOL, ADD], tool_choice=named)[0]["message"]
+    called = [call["function"]["name"] for call in forced.get("tool_calls") or ()]
+    must(called == ["add"], f"add was named, and {called or (forced.get('content') or '')[:40]!r} came")
 
 
 def embeddings(peer: Peer) -> None:
@@ -261,6 +301,7 @@ FEATURES: dict[str, Callable[[Peer], None]] = {
     "logprobs": logprobs,
     "schema": schema,
     "tools": tools,
+    "tool choice": tool_choice,
     "embeddings": embeddings,
     "LoRA": lora,
     "cancel": cancel,
@@ -291,7 +332,10 @@ def engines(place: Path) -> list[Engine]:
             "vllm", f"vllm:{checkpoint}",
             {
                 "dtype": "float32", "context": 1024,
-                "args": ["--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"],
+                "args": [
+                    "--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser", "hermes",
+                    "--exclude-tools-when-tool-choice-none",
+                ],
             },
             {"args": ["--enforce-eager", "--runner", "pooling"]}, {"lora": {"lora": adapter}},
             {"VLLM_CPU_KVCACHE_SPACE": "1"},

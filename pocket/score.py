@@ -56,12 +56,17 @@ def seen_in_corpus(seed: int, count: int) -> int:
     )
 
 
+def accepted(pattern: str, answer: str) -> bool:
+    """Whether a prompt's pattern of accepted answers is found; patterns may have capitals, answers differ in them."""
+    return re.search(pattern, answer, re.DOTALL | re.IGNORECASE) is not None
+
+
 def marks(model: Path) -> list[Mark]:
     """Every hand-written prompt, asked of the model and compared with the pattern of accepted answers."""
     entries = [json.loads(line) for line in (_HERE / "prompts.jsonl").read_text(encoding="utf-8").splitlines()]
     given = answers(model, [entry["prompt"] for entry in entries])
     return [
-        Mark(entry["scope"], entry["prompt"], text, re.search(entry["accept"], text.lower(), re.DOTALL) is not None)
+        Mark(entry["scope"], entry["prompt"], text, accepted(entry["accept"], text))
         for entry, text in zip(entries, given, strict=True)
     ]
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 # Each is one token of its own, so that a call costs few tokens.
 TOOL_MARKS = ("<tools>", "</tools>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 # Calls and results are written as Hermes and Qwen write them. A tool is listed as its name and its required parameters
-# only: descriptions and schemas in full would be most of what such a small model has to read.
+# only: descriptions and schemas in full would be most of what such a small model has to read. transformers renders in a
+# sandbox that forbids changing a list.
 CHAT_TEMPLATE = """\
 {%- if tools %}
     {{- '<|im_start|>system\\n' }}
@@ -18,11 +19,11 @@ CHAT_TEMPLATE = """\
         {%- set function = tool['function'] %}
         {{- function['name'] + '(' }}
         {%- set schema = function['parameters'] or {} %}
-        {%- set shown = [] %}
+        {%- set before = namespace(any=false) %}
         {%- for name in schema['properties'] or {} %}
             {%- if not schema['required'] or name in schema['required'] %}
-                {{- ', ' if shown else '' }}{{- name }}
-                {%- set _ = shown.append(name) %}
+                {{- ', ' if before.any }}{{- name }}
+                {%- set before.any = true %}
             {%- endif %}
         {%- endfor %}
         {{- ')\\n' }}
