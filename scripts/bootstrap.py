@@ -40,6 +40,7 @@ def main() -> None:
             create()
         pip("installing", "--require-hashes", "-r", str(lock))
         pip("installing trunkcall", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+        openmp()
         write_stamp("lock", digest(lock, ROOT / "pyproject.toml"))
         say(f"the environment is ready after {time.monotonic() - started:.0f} s")
     if wanted == "all":
@@ -89,15 +90,28 @@ def create() -> None:
             if runs(str(PYTHON), str(wheel / "pip"), "install", "-q", "--no-index", str(wheel)):
                 return
     package = "python{}.{}-venv".format(*version(python))
-    apt = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    if shutil.which("apt-get") and (not apt or shutil.which("sudo")):
-        say(f"installing {package} with apt-get")
-        install = [*apt, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", package]
-        if runs(*install) or (runs(*apt, "apt-get", "update", "-qq") and runs(*install)):
-            shutil.rmtree(VENV, ignore_errors=True)
-            if runs(python, "-m", "venv", str(VENV)):
-                return
+    if apt_install(package):
+        shutil.rmtree(VENV, ignore_errors=True)
+        if runs(python, "-m", "venv", str(VENV)):
+            return
     fail(f"this Python cannot make environments. Install {package} (apt-get install {package}) and try again")
+
+
+def openmp() -> None:
+    """llama.cpp's wheel needs the system's OpenMP library, which the smallest Linux images lack."""
+    loads = (str(PYTHON), "-c", "import ctypes; ctypes.CDLL('libgomp.so.1')")
+    if sys.platform.startswith("linux") and not runs(*loads) and not (apt_install("libgomp1") and runs(*loads)):
+        say("WITHOUT libgomp.so.1 llama.cpp cannot start: install it (apt-get install libgomp1, dnf install libgomp)")
+
+
+def apt_install(package: str) -> bool:
+    """Whether apt could install it, as root or by a sudo that asks for no password."""
+    apt = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    if not shutil.which("apt-get") or (apt and not shutil.which("sudo")):
+        return False
+    say(f"installing {package} with apt-get")
+    install = [*apt, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", package]
+    return runs(*install) or (runs(*apt, "apt-get", "update", "-qq") and runs(*install))
 
 
 def find_python() -> str:
