@@ -79,6 +79,8 @@ def test_an_answer_tells_its_tokens(pocket: LLM) -> None:
     assert said.cumulative_logprob == pytest.approx(sum(token.logprob for token in said.logprobs))
     (again,) = pocket.generate(prompt_token_ids=[output.prompt_token_ids], sampling_params={"temperature": 0})
     assert text(again) == " Paris.", "the ids are those of the prompt"
+    assert said.token_ids is not None and again.outputs[0].token_ids is not None
+    assert again.outputs[0].token_ids[: len(said.token_ids)] == said.token_ids
     assert output.usage is not None
     assert (output.usage.prompt, output.usage.completion) == (len(output.prompt_token_ids), 3)
 

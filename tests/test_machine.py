@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trunkcall.core.models import Machine
-from trunkcall.machine import cpu_features, look
+from trunkcall.machine import cpu_features, look, memory_limit
 
 TWO = "NVIDIA H200, 143771, 140000\nNVIDIA, RTX 4090, 24564, 512"
 MIB = 2**20
@@ -58,3 +58,27 @@ def test_a_driver_that_fails(tmp_path: Path, said: str, code: int) -> None:
 )
 def test_those_that_cuda_is_told_to_use(tmp_path: Path, wanted: str, names: list[str]) -> None:
     assert list(seen(tmp_path, TWO, CUDA_VISIBLE_DEVICES=wanted).gpus) == names
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "limit"),
+    [
+        ("0::/", {"memory.max": "1000"}, 1000),
+        ("0::/a.slice/b", {"a.slice/b/memory.max": "max", "a.slice/memory.max": "700", "memory.max": "900"}, 700),
+        ("0::/of/the/host", {"memory.max": "800"}, 800),
+        ("0::/", {"memory.max": "max"}, None),
+        ("3:cpu,cpuacct:/\n2:memory:/docker/x", {"memory/memory.limit_in_bytes": "600"}, 600),
+        ("2:memory:/d", {"memory/d/memory.limit_in_bytes": "500", "memory/memory.limit_in_bytes": str(2**63)}, 500),
+        ("2:memory:/\n0::/", {"memory/memory.limit_in_bytes": str(2**63 - 4096)}, 2**63 - 4096),
+        ("3:cpu:/", {"memory.max": "1"}, None),
+        (None, {"memory.max": "1"}, None),
+    ],
+)
+def test_the_limits_of_control_groups(tmp_path: Path, groups: str | None, files: dict[str, str], limit: int) -> None:
+    put = {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
+    for name, text in {**put, **({} if groups is None else {"proc/self/cgroup": groups})}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    assert memory_limit(tmp_path) == limit
+    whole = look({}, tmp_path / "elsewhere").memory
+    assert look({}, tmp_path).memory == min(limit or whole, whole)

@@ -25,6 +25,9 @@ def test_it_talks_and_administers(serve: Callable[..., Any]) -> None:
         assert client.admin.add("a/b", "debug")["name"] == "a/b"
         assert [model["name"] for model in client.admin.models()["models"]] == ["echo", "a/b"]
         assert client.admin.show("a/b")["sources"] == ["debug"]
+        assert client.admin.change("a/b", asleep=False)["name"] == "a/b"
+        with pytest.raises(openai.BadRequestError, match="adapter"):
+            client.admin.change("a/b", lora={"x": "/nowhere"})
         assert client.admin.remove("a/b") == {}
         (row,) = client.admin.usage("2026-01-31", by=("model", "protocol"))["rows"]
         assert (row["model"], row["requests"]) == ("echo", 1)

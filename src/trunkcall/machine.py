@@ -19,15 +19,18 @@ _Gpu = tuple[str, int, int]
 """Its name, its memory and what of that is free, in bytes; zeros where that is not known."""
 
 
-def look(environ: Mapping[str, str] = os.environ) -> Machine:
-    """Physical cores this process may use, memory in bytes, and the NVIDIA GPUs that CUDA_VISIBLE_DEVICES leaves."""
+def look(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> Machine:
+    """Physical cores and bytes of memory this process may use, and the NVIDIA GPUs that CUDA_VISIBLE_DEVICES leaves.
+
+    root: where proc and sys are found.
+    """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     gpus = _visible(_asked(environ) or _listed(), environ.get("CUDA_VISIBLE_DEVICES"))
     known = all(total for _, total, _ in gpus)
     return Machine(
         cores=min(allowed, _physical_cores() or allowed),
-        memory=memory,
+        memory=min(whole, memory_limit(root) or whole),
         gpus=tuple(name for name, _, _ in gpus),
         gpu_memory=tuple(total for _, total, _ in gpus) if known else (),
         gpu_free=tuple(free for _, _, free in gpus) if known else (),
@@ -44,6 +47,37 @@ def cpu_features() -> frozenset[str]:
     return frozenset(
         next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "").split()
     )
+
+
+def memory_limit(root: Path = Path("/")) -> int | None:
+    """Bytes that the control groups of this process leave it (a container's limit); None where they set none.
+
+    A limit of an outer group holds for those in it. Both versions of control groups, where systems mount them.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    found: list[int] = []
+    for line in lines:
+        number, _, rest = line.partition(":")
+        kinds, _, path = rest.partition(":")
+        if number == "0":
+            mount, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in kinds.split(","):
+            mount, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = mount / path.strip("/")
+        # What a container sees as the mount may be its own group already, under a path of the host's.
+        for folder in (group, *(parent for parent in group.parents if parent.is_relative_to(mount))):
+            try:
+                said = (folder / name).read_text().strip()
+            except OSError:
+                continue
+            if said.isdecimal():
+                found.append(int(said))
+    return min(found, default=None)
 
 
 def _physical_cores() -> int:

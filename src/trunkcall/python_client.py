@@ -33,6 +33,13 @@ class Admin(Generic[T]):
         """One model with its replicas."""
         return self._send("GET", f"/admin/models/{quote(name)}", None)
 
+    def change(
+        self, name: str, *, asleep: bool | None = None, lora: dict[str, str | None] | None = None
+    ) -> T:
+        """Let a model sleep or wake, load adapters (name to path) and take them out (name to None)."""
+        told = {} if asleep is None else {"asleep": asleep}
+        return self._send("PATCH", f"/admin/models/{quote(name)}", {**told, "lora": lora or {}})
+
     def add(self, name: str, source: str) -> T:
         """Make a model callable, for good."""
         return self._send("POST", "/admin/models", {"name": name, "source": source})
@@ -71,7 +78,7 @@ class AsyncClient(openai.AsyncOpenAI):
 def _sender(client: Any, root: str) -> Callable[[str, str, dict[str, Any] | None], Any]:
     def send(method: str, path: str, body: dict[str, Any] | None) -> Any:
         if body is not None:
-            return client.post(root + path, cast_to=object, body=body)
+            return (client.patch if method == "PATCH" else client.post)(root + path, cast_to=object, body=body)
         return (client.delete if method == "DELETE" else client.get)(root + path, cast_to=object)
 
     return send

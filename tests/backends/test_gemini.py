@@ -6,6 +6,8 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ import pytest
 import trustme
 from backends.cloud_peer import Peer, golden, peer
 from protocols.cloud_cases import asked, called, recorded
+from running import Server
 
 from trunkcall.backends.cloud import Place
 from trunkcall.backends.gemini import Gemini, connect
@@ -22,7 +25,7 @@ from trunkcall.core.events import Event, Finish, Text, Usage
 from trunkcall.core.meter import Meter
 from trunkcall.core.models import ModelSettings, Source
 from trunkcall.core.ports import Counts, Embeds, Generates
-from trunkcall.core.requests import Count, Embed, Generate, Secret, TextPrompt, Vectors
+from trunkcall.core.requests import Count, Embed, Generate, Secret, TextPrompt, Tokens, Vectors
 from trunkcall.testing import check_events
 
 pytestmark = pytest.mark.anyio
@@ -64,10 +67,32 @@ async def test_asks_as_googles_package_does(google: Peer, backend: Gemini) -> No
 async def test_vectors_and_counts(google: Peer, backend: Gemini) -> None:
     google.give(b'{"embeddings":[{"values":[1.0,0.5]},{"values":[0.0,-1.0]}]}')
     google.give(b'{"totalTokens":3}')
-    assert await backend.embed(Embed(model="m", inputs=("a", "b"))) == Vectors(((1.0, 0.5), (0.0, -1.0)), 0)
-    assert (await backend.count(Count(model="m", prompt=TextPrompt(("hello",))))).ids == (-1, -1, -1)
+    meter = Meter("id", model="m", protocol="openai", stream=False)
+    assert await backend.embed(Embed(model="m", inputs=("a", "b"), dimensions=2, user="u"), meter) == Vectors(
+        ((1.0, 0.5), (0.0, -1.0)), 0
+    )
+    assert meter.dropped == ("user",)
+    assert (await backend.count(Count(model="m", prompt=TextPrompt(("hello",))))) == Tokens(3)
     paths = [one.path for one in google.asked]
     assert paths == [f"/v1beta/models/gemini-3-flash:{name}" for name in ("batchEmbedContents", "countTokens")]
+
+
+async def test_what_vectors_cannot_have_is_told_to_who_asked(google: Peer, tmp_path: Path) -> None:
+    google.give(b'{"embeddings":[{"values":[1.0,0.5]}]}')
+    server = Server("--no-pocket", "--model", f"cloud=gemini:{google.url}#e", home=tmp_path)
+    try:
+        await asyncio.to_thread(server.wait_ready)
+        body = {"model": "cloud", "input": "a", "user": "u"}
+        ask = partial(asyncio.to_thread, server.post, "/v1/embeddings")
+        status, headers, answer = await ask(body)
+        assert (status, answer["data"][0]["embedding"]) == (200, [1.0, 0.5])
+        assert headers["x-trunkcall-dropped"] == "user"
+        status, _, answer = await ask(body, **{"x-trunkcall-strict": "1"})
+        assert (status, answer["error"]["param"]) == (400, "user")
+        status, headers, _ = await ask({"model": "cloud", "input": "a"}, **{"x-trunkcall-strict": "1"})
+        assert status == 200 and "x-trunkcall-dropped" not in headers
+    finally:
+        await asyncio.to_thread(server.stop)
 
 
 @pytest.mark.parametrize(("credential", "sent"), [(None, "the-key"), (Secret(" own-key\n"), "own-key")])

@@ -169,7 +169,7 @@ async def test_tokens_are_asked_for_beside_v1(
     upstream.body = b'{"count":2,"max_model_len":64,"tokens":[7,300],"token_strs":null}'
     backend = OpenAI(upstream.url + prefix, "theirs", "configured-key")
     assert isinstance(backend, Counts)
-    assert await backend.count(count) == Tokens((7, 300))
+    assert await backend.count(count) == Tokens(2, (7, 300), 64)
     await backend.aclose()
     found, headers, asked = upstream.asked[0]
     assert (found, headers["authorization"]) == (path, "Bearer configured-key")

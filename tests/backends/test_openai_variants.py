@@ -60,7 +60,7 @@ async def test_where_requests_go(upstream: Peer, path: str, options: dict[str, A
         assert [event async for event in events]
     upstream.answers = []
     upstream.give(b'{"data":[{"embedding":[1.0],"index":0}]}')
-    await backend.embed(Embed(model="m", inputs=("a",)))
+    await backend.embed(Embed(model="m", inputs=("a",)), meter)
     await backend.aclose()
     assert [one.path for one in upstream.asked] == [
         target.format(route) for route in ("/chat/completions", "/chat/completions", "/embeddings")

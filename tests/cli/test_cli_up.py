@@ -25,6 +25,21 @@ def test_models_chat_and_usage_of_a_real_server(serve: Any, cli: Any, home: Home
     assert home.models() == {}
 
 
+def test_a_model_is_changed_while_it_is_served(serve: Any, cli: Any, home: Home) -> None:
+    assert "no server runs" in cli("models", "change", "first", "--sleep").stderr
+    serve("--no-pocket", "--model", "first=debug", home=home.path)
+    for flags, said in (
+        ((), "nothing to change"),
+        (("--lora", "a"), "'a' is not NAME=PATH"),
+        (("--sleep",), "cannot sleep"),
+        (("--lora", "a=/nowhere"), "adapter"),
+        (("--no-lora", "a"), "'a'"),
+    ):
+        found = cli("models", "change", "first", *flags)
+        assert found.returncode != 0 and said in found.stderr, found
+    assert cli("models", "change", "first", "--wake").stdout == "first is changed\n"
+
+
 def test_a_second_server_on_the_home_ends_and_names_the_first(serve: Any, cli: Any, home: Home) -> None:
     server = serve("--no-pocket", home=home.path)
     found = cli("up", "--port", "0", "--no-pocket")

@@ -105,7 +105,7 @@ async def test_first_use_wakes_the_supervisor() -> None:
     pool = pool_of(dispatch, 1, state="off", managed=True)
     wait = waiting(dispatch)
     assert pool.wanted.is_set()
-    dispatch.ready(pool, pool.replicas[0], Backend(), 4)
+    dispatch.ready(pool.replicas[0], Backend(), 4)
     assert (await wait.future).replica.slots == 4
 
 
@@ -113,7 +113,7 @@ async def test_waiting_callers_hear_why_nothing_can_be_had() -> None:
     dispatch = Dispatch()
     pool = pool_of(dispatch, 1, state="starting", managed=True)
     wait = waiting(dispatch)
-    dispatch.lost(pool, pool.replicas[0], "failed", "no such tensor")
+    dispatch.lost(pool.replicas[0], "failed", "no such tensor")
     with pytest.raises(ServingError, match="no such tensor"):
         await wait.future
     with pytest.raises(ServingError, match="no such tensor"):
@@ -125,7 +125,7 @@ async def test_waiting_goes_on_while_another_replica_lives() -> None:
     pool = pool_of(dispatch, 1, 1)
     leases = [granted(dispatch), granted(dispatch)]
     wait = waiting(dispatch)
-    dispatch.lost(pool, pool.replicas[0], "failed", "gone")
+    dispatch.lost(pool.replicas[0], "failed", "gone")
     assert not wait.future.done()
     leases[1].release()
     assert (await wait.future).replica is pool.replicas[1]
@@ -148,8 +148,8 @@ async def test_lease_of_an_earlier_life_does_not_make_the_new_one_suspect() -> N
     dispatch = Dispatch()
     pool = pool_of(dispatch, 2, managed=True)
     lease = granted(dispatch)
-    dispatch.lost(pool, pool.replicas[0], "starting", "killed")
-    dispatch.ready(pool, pool.replicas[0], Backend(), 2)
+    dispatch.lost(pool.replicas[0], "starting", "killed")
+    dispatch.ready(pool.replicas[0], Backend(), 2)
     lease.release("unreachable")
     assert pool.replicas[0].state == "ready"
     assert pool.replicas[0].in_flight == 0

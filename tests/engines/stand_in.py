@@ -60,6 +60,7 @@ def arguments(kind: str, argv: list[str]) -> argparse.Namespace:
     if kind == "vllm":
         parser.add_argument("model")
         parser.add_argument("--enable-lora", action="store_true")
+        parser.add_argument("--enable-sleep-mode", action="store_true")
     return parser.parse_args(argv)
 
 
@@ -74,10 +75,17 @@ class Speaker(BaseHTTPRequestHandler):
     asked: Any
     does: dict[str, Any]
     since: float
+    awake = threading.Event()
+    adapters: dict[str, str]
 
     def do_GET(self) -> None:
         does = self.does
-        if self.path == does.get("health", "/health"):
+        if self.path == "/metrics" and sys.argv[1] == "vllm":
+            load = {"num_requests_running": 0, "num_requests_waiting": 0, **does.get("load", {})}
+            lines = [f'vllm:{name}{{engine="0",model_name="m"}} {float(value)}' for name, value in load.items()]
+            lines.append(f'vllm:engine_sleep_state{{engine="0",sleep_state="awake"}} {float(self.awake.is_set())}')
+            self._answer(200, "\n".join(lines))
+        elif self.path == does.get("health", "/health"):
             waiting = time.monotonic() - self.since < does.get("loads", 0)
             if _there(does.get("silent_if")):
                 time.sleep(600)
@@ -89,7 +97,15 @@ class Speaker(BaseHTTPRequestHandler):
             self._answer(404, {"error": {"message": "no such path"}})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])) or "{}")
+        if sys.argv[1] == "vllm":
+            if self._told(body):
+                return
+            # As the original does: it says nothing while it sleeps.
+            self.awake.wait(60)
+            if body["model"] not in (self.asked.served_model_name, *self.adapters):
+                self._answer(404, {"error": {"message": f"The model `{body['model']}` does not exist.", "code": 404}})
+                return
         text = json.dumps({"argv": sys.argv[2:], "env": {k: os.environ.get(k, "") for k in self.does.get("env", ())}})
         whole = {"id": "c1", "object": "chat.completion", "created": 1, "model": body["model"]}
         usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
@@ -108,11 +124,34 @@ class Speaker(BaseHTTPRequestHandler):
         last = {**whole, "object": "chat.completion.chunk", "choices": [], "usage": usage}
         self.wfile.write(f"data: {json.dumps(last)}\n\ndata: [DONE]\n\n".encode())
 
+    def _told(self, body: dict[str, Any]) -> bool:
+        """Whether it was an order, which is answered then."""
+        name = body.get("lora_name", "")
+        match self.path:
+            case "/sleep?level=1" | "/wake_up" if os.environ.get("VLLM_SERVER_DEV_MODE"):
+                (self.awake.set if self.path == "/wake_up" else self.awake.clear)()
+                self._answer(200, {})
+            case "/v1/load_lora_adapter" if os.environ.get("VLLM_ALLOW_RUNTIME_LORA_UPDATING"):
+                if _there(body["lora_path"]):
+                    self.adapters[name] = body["lora_path"]
+                    self._answer(200, f"Success: LoRA adapter '{name}' added successfully.")
+                else:
+                    error = {"message": f"Loading lora {name} failed: No adapter found", "type": "NotFoundError"}
+                    self._answer(404, {"error": error})
+            case "/v1/unload_lora_adapter" if name in self.adapters:
+                del self.adapters[name]
+                self._answer(200, f"Success: LoRA adapter '{name}' removed successfully.")
+            case "/sleep?level=1" | "/wake_up" | "/v1/load_lora_adapter" | "/v1/unload_lora_adapter":
+                self._answer(404, {"detail": "Not Found"})
+            case _:
+                return False
+        return True
+
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing."""
 
     def _answer(self, status: int, value: Any) -> None:
-        data = json.dumps(value).encode()
+        data = (value if isinstance(value, str) else json.dumps(value)).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(data)))
@@ -141,8 +180,12 @@ def main() -> None:
     if does.get("stubborn"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Speaker.asked, Speaker.does, Speaker.since = asked, does, time.monotonic()
+    Speaker.awake.set()
+    Speaker.adapters = dict(one.split("=", 1) for one in getattr(asked, "lora_modules", None) or ())
     server = ThreadingHTTPServer(("127.0.0.1", asked.port), Speaker)
     server.daemon_threads = True
+    if "mumbles" in does:
+        print(does["mumbles"], end="", flush=True)
     if "ends_after" in does:
         threading.Timer(does["ends_after"], os._exit, (does.get("ends_with", 3),)).start()
     server.serve_forever()

@@ -146,6 +146,8 @@ def test_a_folder_of_transformers(tmp_path: Path, put: Any) -> None:
     spec = plan(str(put(tmp_path / "model")), dtype="float32")
     assert spec.engine == "transformers"
     assert spec.command == ("transformers", f"transformers:{tmp_path / 'model'}", "float32")
+    named = plan(f"folder:{tmp_path / 'model'}#inner", dtype="float32")
+    assert named.command[1] == f"transformers:{tmp_path / 'model'}#inner"
 
 
 def test_options_are_those_of_the_chosen_engine(tmp_path: Path) -> None:

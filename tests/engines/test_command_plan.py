@@ -43,6 +43,7 @@ def test_the_rest() -> None:
     assert (spec.protocol, spec.slots, spec.start_timeout, spec.grace) == ("kuwa", 3, 9, 3)
     found = settings(spec)
     assert (found.health, found.ready, found.base, found.patience, found.grace) == ("", 204, "/chat", 5, 1)
+    assert (spec.model, plan(f"command:{sys.executable} {{port}}#its-own").model) == ("", "its-own")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,6 @@ def test_the_rest() -> None:
         ("command:nowhere-x {port}", {}, "nowhere-x is no program"),
         ("command:sleep '{port}", {}, "cannot be read: No closing quotation"),
         ("command:sleep {port}", {"command": ["x"]}, "in the source or as the option"),
-        ("command:sleep {port}", {"protocol": "smtp"}, "option protocol"),
         ("command:sleep {port}", {"health": "health"}, "option health"),
         ("command:sleep {port}", {"helth": "/"}, "Did you mean 'health'"),
     ],

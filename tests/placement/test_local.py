@@ -80,6 +80,8 @@ async def test_ready_then_stopped() -> None:
         ("print('all is well'); raise ValueError('bad colour')", Exited(1, "ValueError: bad colour (exit code 1)")),
         ("print('Error: early'); print('bye'); sys.exit(2)", Exited(2, "Error: early (exit code 2)")),
         ("print('just words'); sys.exit(2)", Exited(2, "just words (exit code 2)")),
+        ("print('fatal: x ended with exit code 2: no'); sys.exit(2)", Exited(2, "fatal: x ended with exit code 2: no")),
+        ("print('fatal: x was killed by SIGABRT'); sys.exit(134)", Exited(134, "fatal: x was killed by SIGABRT")),
         ("pass", Exited(0, "exit code 0")),
         ("os.kill(os.getpid(), signal.SIGABRT)", Exited(-signal.SIGABRT, "killed by SIGABRT")),
     ],

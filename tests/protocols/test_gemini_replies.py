@@ -238,7 +238,7 @@ def test_errors_that_are_not_googles(status: int, kind: str, body: bytes) -> Non
 def test_whole_answers() -> None:
     body = b'{"embeddings":[{"values":[1.0,0.5]},{"values":[0.0,-1.0]}],"usageMetadata":{"promptTokenCount":4}}'
     assert read_embedding_answer(body) == Vectors(((1.0, 0.5), (0.0, -1.0)), 4)
-    assert read_count(b'{"totalTokens":3}') == Tokens((-1, -1, -1))
+    assert read_count(b'{"totalTokens":3}') == Tokens(3)
     assert read_models(b'{"models":[{"name":"models/gemini-3-flash"}]}') == ("gemini-3-flash",)
     for broken in (read_embedding_answer, read_count, read_models):
         with pytest.raises(ServingError, match="unreadable"):

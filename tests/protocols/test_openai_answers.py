@@ -21,6 +21,7 @@ from trunkcall.core.events import (
     Fault,
     Finish,
     Notice,
+    PromptIds,
     PromptTokens,
     Queue,
     Refusal,
@@ -247,6 +248,28 @@ def test_streamed_logprobs_tools_thinking_and_ids() -> None:
     assert not any("token_ids" in value["choices"][0] for value in quiet)
 
 
+def test_the_tokens_of_prompts() -> None:
+    events = (START, PromptIds(0, (7, 8)), PromptIds(1, (9,)), *(Text(index, "a", (1,)) for index in range(4)))
+    ends = tuple(Finish(index, "stop") for index in range(4))
+    request = completion(prompt=["x", "y"], n=2, return_token_ids=True)
+    whole = json.loads(run(CompletionEmitter(request, False), *events, *ends))["choices"]
+    assert [(one["prompt_token_ids"], one["token_ids"]) for one in whole] == [([7, 8], [1])] * 2 + [([9], [1])] * 2
+    body = run(CompletionEmitter(request, False), *events, *ends)
+    back = [event for event in read_completion_answer(body, request) if isinstance(event, PromptIds)]
+    assert back == [PromptIds(0, (7, 8)), PromptIds(1, (9,))]
+    *payloads, _ = SseReader().feed(run(CompletionEmitter(request, True), *events, *ends))
+    streamed = [one for payload in payloads for one in json.loads(payload)["choices"]]
+    told = [(one["index"], one["prompt_token_ids"]) for one in streamed if "prompt_token_ids" in one]
+    assert told == [(0, [7, 8]), (1, [7, 8]), (2, [9]), (3, [9])]
+    answer = (START, PromptIds(0, (7, 8)), Text(0, "a", (1,)), Finish(0, "stop"))
+    assert json.loads(run(ChatEmitter(chat(return_token_ids=True), False), *answer))["prompt_token_ids"] == [7, 8]
+    found = chunks(run(ChatEmitter(chat(return_token_ids=True), True), *answer), CHUNK)
+    assert [value.get("prompt_token_ids") for value in found] == [[7, 8], None, None]
+    for stream in (True, False):
+        unasked = (ChatEmitter(chat(), stream), CompletionEmitter(completion(), stream))
+        assert all(b"token_ids" not in run(emitter, *answer) for emitter in unasked)
+
+
 ERROR = ServingError("upstream_error", "it died")
 
 
@@ -437,6 +460,7 @@ def test_what_a_chat_says_is_read_back(given: list[Any], usage: Usage | None) ->
     calls = {event.index for event in given if isinstance(event, ToolCall)}
     events: list[Event] = [
         Start("chatcmpl-1", "m", 5, "fp"),
+        PromptIds(0, (1, 2)),
         *(ToolCall(index, 0, "", f"c{index}", "f") for index in calls),
     ]
     events += [*given, Finish(0, "stop"), Finish(1, "length"), *([usage] if usage is not None else [])]
@@ -454,9 +478,10 @@ def test_what_a_chat_says_is_read_back(given: list[Any], usage: Usage | None) ->
 
 @given(st.lists(st.builds(Text, st.integers(0, 1), texts) | notices, max_size=6), usages, st.booleans())
 def test_what_a_completion_says_is_read_back(given: list[Any], usage: Usage | None, echo: bool) -> None:
-    events: list[Event] = [Start("cmpl-1", "m", 5), *given, Finish(0, "stop"), Finish(1, "length")]
+    events: list[Event] = [Start("cmpl-1", "m", 5), PromptIds(0, (1,)), *given, Finish(0, "stop"), Finish(1, "length")]
     events += [usage] if usage is not None else []
-    request = completion(prompt="say", n=2, echo=echo, stream=True, stream_options={"include_usage": True})
+    asked = {"stream": True, "stream_options": {"include_usage": True}, "return_token_ids": True}
+    request = completion(prompt="say", n=2, echo=echo, **asked)
     reader = CompletionStreamReader(request)
     streamed = run(CompletionEmitter(request, True), *events)
     back = [event for payload in SseReader().feed(streamed) for event in reader.feed(payload)] + reader.end()

@@ -41,6 +41,61 @@ def test_the_engine_always_streams_with_progress_and_usage() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "sent", "told"),
+    [
+        ({}, {}, False),
+        ({"return_token_ids": False}, {}, False),
+        ({"return_token_ids": None}, {}, False),
+        ({"return_token_ids": True}, {"logprobs": True, "top_logprobs": 1, "post_sampling_probs": True}, True),
+        (
+            {"return_token_ids": True, "logprobs": True, "top_logprobs": 3},
+            {"logprobs": True, "top_logprobs": 3},
+            True,
+        ),
+        ({"return_token_ids": True, "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, {}, False),
+    ],
+)
+def test_tokens_are_asked_for_with_probabilities(fields: dict[str, Any], sent: dict[str, Any], told: bool) -> None:
+    asked = chat(**fields)
+    (body,) = engine(asked)
+    names = ("logprobs", "top_logprobs", "post_sampling_probs", "return_token_ids")
+    assert {name: body[name] for name in names if name in body} == sent
+    assert asked.ids == told
+    assert asked.dropped == (("return_token_ids",) if fields.get("return_token_ids") and not told else ())
+
+
+def test_tools_that_must_not_be_called_are_not_shown() -> None:
+    asked = chat(ALL, tools=TOOLS, tool_choice="none", parallel_tool_calls=True, return_token_ids=True)
+    (body,) = engine(asked)
+    assert not {"tools", "tool_choice", "parallel_tool_calls"} & body.keys()
+    assert (asked.dropped, asked.ids) == ((), True)
+
+
+G = {"type": "function", "function": {"name": "g", "parameters": {"type": "object"}}}
+
+
+def test_a_named_tool_is_the_only_one() -> None:
+    (body,) = engine(chat(ALL, tools=[*TOOLS, G], tool_choice={"type": "function", "function": {"name": "g"}}))
+    assert (body["tools"], body["tool_choice"]) == ([G], "required")
+    other = chat(ALL, tools=[G], tool_choice={"type": "allowed_tools", "allowed_tools": {}})
+    assert (other.dropped, "tool_choice" in engine(other)[0]) == (("tool_choice",), False)
+    without = chat(tools=[G], tool_choice={"type": "function", "function": {"name": "g"}})
+    assert without.dropped == ("tools", "tool_choice")
+    for wrong in ({"name": "h"}, {}, "g", None):
+        with pytest.raises(ServingError) as caught:
+            chat(ALL, tools=[G], tool_choice={"type": "function", "function": wrong})
+        assert (caught.value.kind, caught.value.param) == ("bad_request", "tool_choice")
+
+
+def test_tokens_of_completions_are_asked_for_with_probabilities() -> None:
+    asked = completion(prompt=["a", [1, 2]], return_token_ids=True)
+    assert asked.ids and asked.logprobs is None and list(asked.prompts) == ["a", [1, 2]]
+    assert all((body["logprobs"], body["post_sampling_probs"]) == (1, True) for body in engine(asked))
+    (body,) = engine(completion(return_token_ids=True, logprobs=2))
+    assert (body["logprobs"], "post_sampling_probs" in body) == (2, False)
+
+
+@pytest.mark.parametrize(
     ("fields", "able", "dropped"),
     [
         ({}, Abilities(), ()),

@@ -21,10 +21,8 @@ from trunkcall.pocket import gguf_path
 CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
-TOOL_TEMPLATE = (
-    "{% if tools %}<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n{% endif %}"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}"
-    "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
+PLAIN_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 EMOJI = 'root ::= "é😀" "é"'
@@ -122,6 +120,59 @@ def test_a_prompt_of_token_ids(pocket: Any) -> None:
     assert by_ids["usage"]["prompt_tokens"] == len(ids)
 
 
+def ids_of(chunks: list[dict[str, Any]]) -> list[int]:
+    return [token for chunk in chunks for choice in chunk["choices"] for token in choice.get("token_ids", ())]
+
+
+@pytest.mark.parametrize("fields", [{}, {"logprobs": True, "top_logprobs": 2}, {"stop": ["<tdx"], "seed": 3}])
+def test_an_answer_as_tokens_goes_on_where_it_ended(pocket: Any, fields: dict[str, Any]) -> None:
+    asked = {"messages": MESSAGES, "temperature": 0, "max_tokens": 40, "return_token_ids": True, **fields}
+    status, headers, body = pocket.call(CHAT, asked)
+    assert status == 200 and "x-trunkcall-dropped" not in headers
+    whole = json.loads(body)
+    (choice,) = whole["choices"]
+    prompt, said = whole["prompt_token_ids"], choice["token_ids"]
+    assert len(prompt) == whole["usage"]["prompt_tokens"]
+    # The token that ends an answer has no text and is left out.
+    assert len(said) == whole["usage"]["completion_tokens"] - 1
+    assert (choice["logprobs"] is None) == ("logprobs" not in fields)
+    assert pocket.ask("/detokenize", tokens=said)["content"] == choice["message"]["content"]
+    rest = pocket.ask("/v1/completions", prompt=prompt + said[:4], temperature=0, return_token_ids=True)["choices"][0]
+    assert rest["token_ids"] == said[4:]
+    assert rest["prompt_token_ids"] == prompt + said[:4]
+    chunks = pocket.stream(CHAT, **asked)
+    assert chunks[0]["prompt_token_ids"] == prompt
+    assert ids_of(chunks) == said
+    assert sum("prompt_token_ids" in chunk for chunk in chunks) == 1
+
+
+def test_tokens_of_characters_that_span_them_and_of_text_that_was_held_back(pocket: Any) -> None:
+    fields = {"grammar": 'root ::= "a<td>🐉é" "b"', "stop": ["<tdx"], "return_token_ids": True}
+    for answer in (pocket.chat(**fields), pocket.ask("/v1/completions", prompt="x", **fields)):
+        choice = answer["choices"][0]
+        assert pocket.ask("/detokenize", tokens=choice["token_ids"])["content"] == "a<td>🐉éb"
+        # The numbers of a piece of several tokens are the tokenizer's: the grammar may have forced others.
+        assert len(choice["token_ids"]) > 5
+
+
+def test_tokens_of_several_prompts_and_answers(pocket: Any) -> None:
+    fields = {"n": 2, "max_tokens": 3, "seed": 1, "temperature": 1.5, "return_token_ids": True, "ignore_eos": True}
+    whole = pocket.ask("/v1/completions", prompt=["The dog", [5, 6]], **fields)["choices"]
+    first = pocket.ask("/tokenize", content="The dog")["tokens"]
+    assert [choice["prompt_token_ids"] for choice in whole] == [first, first, [5, 6], [5, 6]]
+    chunks = pocket.stream("/v1/completions", prompt=["The dog", [5, 6]], **fields)
+    told = {c["index"]: c["prompt_token_ids"] for chunk in chunks for c in chunk["choices"] if "prompt_token_ids" in c}
+    assert told == {0: first, 1: first, 2: [5, 6], 3: [5, 6]}
+
+
+def test_tokens_are_not_told_of_tool_calls(pocket: Any) -> None:
+    body = {"messages": MESSAGES, "max_tokens": 2, "tools": [TOOL], "return_token_ids": True}
+    status, headers, answer = pocket.call(CHAT, body)
+    assert (status, headers["x-trunkcall-dropped"]) == (200, "return_token_ids")
+    assert "token_ids" not in json.loads(answer)["choices"][0]
+    assert pocket.refusal(CHAT, body, {"x-trunkcall-strict": "1"})["status"] == 400
+
+
 HOT = {"temperature": 8.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "max_tokens": 8, "ignore_eos": True}
 """So hot that no two answers are the same, whatever the model knows."""
 
@@ -182,12 +233,11 @@ def test_fields_without_effect_are_named_or_refused(pocket: Any) -> None:
 
 def test_tools_need_a_template_that_shows_them(pocket: Any, hosts: Callable[..., Any]) -> None:
     body = {"messages": MESSAGES, "max_tokens": 1, "tools": [TOOL], "tool_choice": "required"}
-    _, headers, _ = pocket.call(CHAT, body)
+    _, headers, _ = hosts(slots=2, template=PLAIN_TEMPLATE).call(CHAT, body)
     assert headers["x-trunkcall-dropped"] == "tools, tool_choice"
-    able = hosts(slots=2, template=TOOL_TEMPLATE)
-    _, headers, _ = able.call(CHAT, body)
+    _, headers, _ = pocket.call(CHAT, body)
     assert "x-trunkcall-dropped" not in headers
-    assert "weather" in able.ask("/apply-template", messages=MESSAGES, tools=[TOOL])["prompt"]
+    assert "weather" in pocket.ask("/apply-template", messages=MESSAGES, tools=[TOOL])["prompt"]
 
 
 @pytest.mark.parametrize(
@@ -301,16 +351,16 @@ def test_tokens_are_counted_as_a_prompt_has_them(
 
 
 def test_what_shapes_a_rendered_prompt_shapes_the_count(pocket: Any, hosts: Callable[..., Any]) -> None:
-    able = hosts(slots=2, template=TOOL_TEMPLATE)
-    plain = able.ask("/tokenize", messages=MESSAGES)["count"]
-    assert able.ask("/tokenize", messages=MESSAGES, tools=[TOOL])["count"] > plain
-    assert able.ask("/tokenize", messages=MESSAGES, add_generation_prompt=False)["count"] < plain
+    bare = pocket.ask("/tokenize", messages=MESSAGES)["count"]
+    assert pocket.ask("/tokenize", messages=MESSAGES, tools=[TOOL])["count"] > bare
+    assert pocket.ask("/tokenize", messages=MESSAGES, add_generation_prompt=False)["count"] < bare
+    toolless = hosts(slots=2, template=PLAIN_TEMPLATE)
     for fields, dropped in (
         ({"tools": [TOOL], "chat_template": "x"}, "chat_template, tools"),
         ({"add_special_tokens": True, "return_token_strs": True}, "add_special_tokens, return_token_strs"),
         ({"add_special_tokens": False, "return_token_strs": False}, None),
     ):
-        status, headers, _ = pocket.call("/tokenize", {"messages": MESSAGES, **fields})
+        status, headers, _ = toolless.call("/tokenize", {"messages": MESSAGES, **fields})
         assert (status, headers.get("x-trunkcall-dropped")) == (200, dropped)
     assert (
         pocket.call("/tokenize", {"prompt": "a", "return_token_strs": True})[1]["x-trunkcall-dropped"]

@@ -115,7 +115,21 @@ async def test_an_end_while_it_loads_is_explained(does: dict[str, Any], code: in
 async def test_an_end_while_it_serves_is_explained() -> None:
     async with started({"says": ["error: harmless"], "ends_after": 1.0}) as (_, _, events):
         await ready(events)
-        assert "s ended with exit code 3: error: harmless" in (await exited(events)).reason
+        assert (await exited(events)).reason == "fatal: s ended with exit code 3: error: harmless"
+
+
+async def test_our_own_looks_are_not_in_its_log() -> None:
+    looks = [f'INFO: 127.0.0.1:1 - "GET {path} HTTP/1.1" 200 OK' for path in ("/health", "/metrics", "/v1/models")]
+    async with started({"says": ["first", *looks, 'INFO: "GET /health HTTP/1.1" 503']}) as (_, child, events):
+        await ready(events)
+        assert child.log()[-3:] == ("first", looks[2], 'INFO: "GET /health HTTP/1.1" 503')
+
+
+async def test_what_we_say_has_a_line_of_its_own() -> None:
+    async with started({"mumbles": "half a line", "ends_after": 1.0}) as (_, child, events):
+        await ready(events)
+        await exited(events)
+        assert child.log()[-2:] == ("half a line", "fatal: s ended with exit code 3: half a line")
 
 
 async def test_a_program_that_is_not_there() -> None:

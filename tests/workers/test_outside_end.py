@@ -23,6 +23,11 @@ DEAD = [
     " an issue. See stack trace (above) for the root cause.",
     "INFO:     Finished server process [1]",
 ]
+OLD = [
+    "(Worker pid=2) ERROR vllm.exceptions.AdapterNotFoundError: no adapter at /x",
+    "(EngineCore pid=1) ERROR RuntimeError: Worker failed, please check the stack trace above for the root cause",
+    'INFO:     127.0.0.1:1 - "POST /v1/chat/completions HTTP/1.1" 200 OK',
+]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +57,9 @@ DEAD = [
         (255, [], "exit code 255"),
         (0, DEAD, r"ended with exit code 0: .*EngineDeadError: EngineCore encountered an issue"),
         (1, ["Error: " + "x" * 2000], "x …"),
+        (0, [*OLD, *DEAD], r"EngineDeadError: EngineCore encountered an issue"),
+        (0, [*OLD[:-1], *DEAD], r"AdapterNotFoundError: no adapter"),
+        (1, [*OLD, "bye"], r"AdapterNotFoundError: no adapter"),
     ],
 )
 def test_explain(code: int, lines: list[str], says: str) -> None:

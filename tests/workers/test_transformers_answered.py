@@ -8,7 +8,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from trunkcall.core.events import Event, Finish, Start, Text, ToolCall, Usage
+from trunkcall.core.events import Event, Finish, PromptIds, Start, Text, ToolCall, Usage
 from trunkcall.protocols.openai import read_chat, read_completion
 from trunkcall.workers.transformers_answered import Answers
 from trunkcall.workers.transformers_asked import Asked
@@ -41,6 +41,7 @@ def asked(
         prompts=((97, 98),),
         stops=cast("tuple[str, ...]", request.stops.strings or ()),
         calls=calls,
+        shape=None,
         dropped=(),
     )
 
@@ -72,7 +73,7 @@ def test_text_usage_and_finish_in_order() -> None:
     made = events(asked(), said("hé"))
     assert made == [Text(0, "h"), Text(0, "é"), Usage(2, 4), Finish(0, "stop")]
     assert events(asked(), said("hé"[:1], "length"))[-2:] == [Usage(2, 1), Finish(0, "length")]
-    start = Answers(asked(), WORDS).start()
+    (start,) = Answers(asked(), WORDS).begin()
     assert isinstance(start, Start) and start.model == "m" and start.id
 
 
@@ -109,6 +110,7 @@ def test_logprobs_go_with_the_text_of_their_tokens() -> None:
 def test_token_ids_are_whole_also_where_the_text_is_not() -> None:
     made = events(asked(return_token_ids=True), [*said("a")[:1], Said(0, Chosen(0xC3), "length")])
     assert [(event.text, event.token_ids) for event in made if isinstance(event, Text)] == [("a", (97,)), ("", (0xC3,))]
+    assert Answers(asked(return_token_ids=True), WORDS).begin()[1:] == [PromptIds(0, (97, 98))]
 
 
 @pytest.mark.parametrize("over", ["end", "length"])
@@ -116,7 +118,7 @@ def test_tool_calls(over: Reason) -> None:
     text = 'Well. <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
     made = events(asked(calls=True), said(text, over))
     call = next(event for event in made if isinstance(event, ToolCall))
-    assert (call.slot, call.name, call.arguments) == (0, "f", '{"a":1}')
+    assert (call.slot, call.name, call.arguments) == (0, "f", '{"a": 1}')
     assert (call.id or "").startswith("call_")
     assert text_of(made) == "Well. "
     assert made[-1] == Finish(0, "tool_calls" if over == "end" else "length")

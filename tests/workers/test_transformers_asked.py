@@ -75,11 +75,14 @@ def test_ends_and_bans() -> None:
         ({"service_tier": "auto", "response_format": {"type": "text"}, "tools": []}, ()),
         ({"response_format": None, "tool_choice": None, "reasoning_effort": None, "parallel_tool_calls": True}, ()),
         ({"service_tier": "flex", "store": True}, ("service_tier", "store")),
-        ({"response_format": {"type": "json_object"}}, ("response_format",)),
+        ({"response_format": {"type": "json_object"}}, ()),
+        ({"response_format": {"type": "json_object"}, "ignore_eos": True}, ("ignore_eos",)),
         ({"grammar": 'root ::= "a"'}, ("grammar",)),
         ({"reasoning_effort": "low"}, ("reasoning_effort",)),
         ({"tools": [TOOL], "tool_choice": "auto"}, ()),
-        ({"tools": [TOOL], "tool_choice": "required"}, ("tool_choice",)),
+        ({"tools": [TOOL], "tool_choice": "required"}, ()),
+        ({"tools": [TOOL], "tool_choice": "required", "parallel_tool_calls": False}, ()),
+        ({"tool_choice": "required"}, ("tool_choice",)),
         ({"tools": [TOOL], "parallel_tool_calls": False}, ("parallel_tool_calls",)),
         ({"tools": [TOOL, {"type": "web_search"}]}, ("tools[1]",)),
         ({"prompt": "a", "best_of": 1}, ()),
@@ -93,6 +96,22 @@ def test_dropped(fields: dict[str, Any], dropped: tuple[str, ...]) -> None:
     assert asked(**fields).dropped == dropped
 
 
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"response_format": {"type": "text"}}, None),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"tools": [TOOL], "tool_choice": "none"}, None),
+        ({"tools": [TOOL]}, None),
+        ({"tools": [TOOL], "tool_choice": "required"}, "tools"),
+    ],
+)
+def test_shapes(fields: dict[str, Any], param: str | None) -> None:
+    found = asked(**fields, ignore_eos=True)
+    assert (found.shape.param if found.shape else None) == param
+    assert found.wanted[0].rules.banned == ((2,) if param is None else ())
+
+
 def test_tools_need_a_template_that_shows_them() -> None:
     without = ask(
         read_chat(msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": "a"}], "tools": [TOOL]})),
@@ -100,7 +119,7 @@ def test_tools_need_a_template_that_shows_them() -> None:
         DEFAULTS,
         1000,
     )
-    assert (without.dropped, without.calls) == (("tools",), False)
+    assert (without.dropped, without.calls, without.shape) == (("tools",), False, None)
     assert rendered(tools=[TOOL])[1] == [TOOL]
     assert rendered(tools=[TOOL], tool_choice="none")[1] is None
     assert asked(tools=[TOOL]).calls

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="BATCHING NOT CHECKED: install trunk
 
 from trunkcall.core.errors import ServingError  # noqa: E402
 from trunkcall.workers.transformers_batching import Batch, Generation  # noqa: E402
+from trunkcall.workers.transformers_guides import Guide  # noqa: E402
 from trunkcall.workers.transformers_layout import Piece  # noqa: E402
 from trunkcall.workers.transformers_wanted import Rules, Said, Wanted  # noqa: E402
 
@@ -122,6 +123,33 @@ async def test_a_failed_answer_fails_its_request(together: bool) -> None:
         await all_of(made.start([wanted(7), wanted(1), wanted(2)]), 3)
     passes.check = lambda pieces: None
     assert await all_of(made.start([wanted(6), wanted(7), wanted(8)]), 3) == {0: [7, 8, 9], 1: [8, 9], 2: [9]}
+    assert made.busy == 0 and passes.read == {}
+
+
+class Heavy:
+    """A guide that gives up at its second token."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def hold(self, scores: Any) -> None:
+        pass
+
+    def take(self, token: int) -> None:
+        self.taken += 1
+        if self.taken == 2:
+            raise ServingError("unsupported", "too much work")
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_shape_of_too_much_work_fails_its_request_alone(together: bool) -> None:
+    passes = Counting(together=together)
+    made = batch(passes)
+    heavy = made.start([wanted(1), wanted(2)], cast("list[Guide]", [Heavy(), Heavy()]))
+    other = made.start([wanted(1)])
+    with pytest.raises(ServingError, match="too much work"):
+        await all_of(heavy, 2)
+    assert await all_of(other) == {0: list(range(2, END + 1))}
     assert made.busy == 0 and passes.read == {}
 
 

@@ -210,11 +210,119 @@ def test_a_message_is_continued(host: Child) -> None:
 
 
 def test_what_cannot_be_honoured_is_told_or_refused(host: Child) -> None:
-    body = {"model": "tiny", "messages": MESSAGES, "max_tokens": 1, "response_format": {"type": "json_object"}}
+    body = {"model": "tiny", "messages": MESSAGES, "max_tokens": 1, "grammar": 'root ::= "a"'}
     status, headers, _ = host.call(CHAT, body)
-    assert (status, headers["x-trunkcall-dropped"]) == (200, "response_format")
+    assert (status, headers["x-trunkcall-dropped"]) == (200, "grammar")
     error = host.refusal(CHAT, {"x-trunkcall-strict": "1"}, **body)
-    assert (error["status"], error["param"]) == (400, "response_format")
+    assert (error["status"], error["param"]) == (400, "grammar")
+
+
+COLOURS = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
+COLOURS |= {"additionalProperties": False}
+
+
+def schema(of: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "c", "schema": of, "strict": True}}
+
+
+def test_answers_are_held_to_a_schema(host: Child) -> None:
+    answer = host.chat(response_format=schema(COLOURS), temperature=2, n=3, min_tokens=40)
+    assert len(answer["choices"]) == 3
+    for choice in answer["choices"]:
+        assert json.loads(choice["message"]["content"])["colour"] in ("red", "blue")
+        assert choice["finish_reason"] == "stop"
+    chunks = host.stream(CHAT, messages=MESSAGES, response_format=schema(COLOURS), temperature=0)
+    assert json.loads(text_of(chunks))["colour"] in ("red", "blue")
+    cut = host.chat(response_format=schema(COLOURS), max_tokens=2)["choices"][0]
+    assert (cut["finish_reason"], cut["message"]["content"][:1]) == ("length", "{")
+    free = {"response_format": {"type": "json_object"}, "temperature": 2, "max_tokens": 300, "seed": 4}
+    text = host.chat(**free)["choices"][0]["message"]["content"]
+    assert text.startswith("{")
+
+
+@pytest.mark.parametrize(
+    ("of", "says"),
+    [
+        ({"type": "objct"}, "objct"),
+        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
+        ({"$ref": "http://127.0.0.1:1/x"}, "127.0.0.1"),
+        ({"type": "object", "properties": {f"p{number}": {} for number in range(3000)}}, "too much work"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_schemas_that_nobody_can_hold_an_answer_to(host: Child, of: Any, says: str, stream: bool) -> None:
+    error = host.refusal(CHAT, messages=MESSAGES, response_format=schema(of), stream=stream)
+    assert error["status"] == 400
+    assert says in error["message"]
+    assert host.said(temperature=0) == "The capital of France is Paris."
+
+
+WEATHER = {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+WEATHER["parameters"] |= {"required": ["city"], "additionalProperties": False}
+ODD = {"name": 'add "x"\n/\u00e9', "parameters": {"$defs": {"n": {"type": "integer"}}, "type": "object"}}
+ODD["parameters"] |= {"properties": {"a": {"$ref": "#/$defs/n"}}, "required": ["a"], "additionalProperties": False}
+TOOLS = [{"type": "function", "function": one} for one in (WEATHER, ODD)]
+NAMED = {"type": "function", "function": {"name": ODD["name"]}}
+
+
+@pytest.mark.parametrize(("choice", "names"), [("required", {WEATHER["name"], ODD["name"]}), (NAMED, {ODD["name"]})])
+def test_a_forced_tool_is_called_with_the_arguments_that_it_takes(host: Child, choice: Any, names: set[str]) -> None:
+    fields = {"tools": TOOLS, "tool_choice": choice, "temperature": 1, "max_tokens": 400}
+    for stream in (False, True):
+        if stream:
+            chunks = host.stream(CHAT, messages=MESSAGES, **fields)
+            deltas = [chunk["choices"][0] for chunk in chunks]
+            (call,) = [call for one in deltas for call in one["delta"].get("tool_calls", ())]
+            text, reason = text_of(chunks), deltas[-1]["finish_reason"]
+        else:
+            answer = host.chat(**fields)["choices"][0]
+            (call,) = answer["message"]["tool_calls"]
+            text, reason = answer["message"]["content"] or "", answer["finish_reason"]
+        arguments = json.loads(call["function"]["arguments"])
+        assert call["function"]["name"] in names
+        assert set(arguments) == ({"city"} if call["function"]["name"] == "get_weather" else {"a"})
+        assert (text, reason, call["type"]) == ("", "tool_calls", "function")
+
+
+def test_tools_by_choice_of_the_model_and_none(host: Child) -> None:
+    asked = {"text": "What is the weather in Paris?", "tools": TOOLS[:1], "temperature": 0}
+    called = host.chat(**asked)["choices"][0]
+    assert json.loads(called["message"]["tool_calls"][0]["function"]["arguments"]) == {"city": "Paris"}
+    assert called["finish_reason"] == "tool_calls"
+    for fields in ({"tool_choice": "none"}, {"tools": None}):
+        plain = host.chat(**{**asked, **fields})["choices"][0]
+        assert plain["finish_reason"] == "stop"
+        assert "tool_calls" not in plain["message"]
+        assert plain["message"]["content"]
+    strict = [{"type": "function", "function": {**WEATHER, "strict": True}}]
+    held = host.chat(**{**asked, "tools": strict})["choices"][0]
+    assert held["message"]["tool_calls"][0]["function"] == called["message"]["tool_calls"][0]["function"]
+    talk = host.chat("What is the capital of France?", tools=strict, temperature=0)["choices"][0]
+    assert talk["finish_reason"] == "stop" and "Paris" in talk["message"]["content"]
+    either = host.chat(**asked, response_format={"type": "json_object"})["choices"][0]
+    assert either["message"].get("tool_calls") or json.loads(either["message"]["content"]) is not None
+    cut = host.chat(**asked, max_tokens=5)["choices"][0]
+    assert (cut["finish_reason"], "tool_calls" in cut["message"]) == ("length", False)
+    error = host.refusal(
+        CHAT, messages=MESSAGES, tools=TOOLS, tool_choice={"type": "function", "function": {"name": "x"}}
+    )
+    assert (error["status"], error["param"]) == (400, "tool_choice")
+
+
+def test_prompts_and_answers_as_tokens_go_on_where_they_ended(host: Child) -> None:
+    fields = {"temperature": 0, "return_token_ids": True}
+    whole = host.chat(**fields)
+    said = whole["choices"][0]["token_ids"]
+    assert len(whole["prompt_token_ids"]) == whole["usage"]["prompt_tokens"]
+    begun = host.ask(TEXT, prompt=whole["prompt_token_ids"] + said[:4], **fields)["choices"][0]
+    assert begun["token_ids"] == said[4:]
+    chunks = host.stream(CHAT, messages=MESSAGES, **fields)
+    assert chunks[0]["prompt_token_ids"] == whole["prompt_token_ids"]
+    assert [token for chunk in chunks for token in chunk["choices"][0].get("token_ids", ())] == said
+    many = host.ask(TEXT, prompt=["a", "b c"], n=2, max_tokens=2, **fields)["choices"]
+    assert [choice["prompt_token_ids"] for choice in many] == [
+        host.ask("/tokenize", prompt=prompt)["tokens"] for prompt in ("a", "a", "b c", "b c")
+    ]
 
 
 def test_wrong_requests_name_the_field(host: Child) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,10 +104,13 @@ def test_adapters(folder: Path, tmp_path: Path) -> None:
 
     base = transformers.AutoModelForCausalLM.from_pretrained(folder)
     config = peft.LoraConfig(target_modules=["q_proj", "v_proj"], r=4, init_lora_weights=False, task_type="CAUSAL_LM")
-    peft.get_peft_model(base, config).save_pretrained(tmp_path / "adapter")
-    adapted = peft.PeftModel.from_pretrained(
-        transformers.AutoModelForCausalLM.from_pretrained(folder), tmp_path / "adapter"
-    )
+    with warnings.catch_warnings():
+        # peft asks for it.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        peft.get_peft_model(base, config).save_pretrained(tmp_path / "adapter")
+        adapted = peft.PeftModel.from_pretrained(
+            transformers.AutoModelForCausalLM.from_pretrained(folder), tmp_path / "adapter"
+        )
     ids = torch.tensor([[5, 6, 7]])
     expected = adapted.generate(input_ids=ids, max_new_tokens=8, min_new_tokens=8, do_sample=False)[0, 3:].tolist()
     child = Child(folder, slots=1, threads=1, adapter=str(tmp_path / "adapter"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trunkcall.workers.transformers_tools import Call, CallReader
 
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"place": "Paris"}}\n</tool_call>'
-MADE = Call("weather", '{"place":"Paris"}')
+MADE = Call("weather", '{"place": "Paris"}')
 
 
 def read(pieces: Iterable[str]) -> list[str | Call]:
@@ -35,6 +35,10 @@ def read(pieces: Iterable[str]) -> list[str | Call]:
         (f"{CALL}\nDone.", [MADE, "\nDone."]),
         (CALL.removesuffix("</tool_call>"), [MADE]),
         ('<tool_call>{"name": "now"}</tool_call>', [Call("now", "{}")]),
+        (
+            '<tool_call>{"name":"f","arguments":{"a": 1.0, "a":9007199254740993}}',
+            [Call("f", '{"a": 1.0, "a":9007199254740993}')],
+        ),
         ('<tool_call>{"name": "f", "arguments": "{\\"a\\": 1}"}</tool_call>', [Call("f", '{"a": 1}')]),
         ("<tool_call>oops</tool_call>", ["<tool_call>oops</tool_call>"]),
         ('<tool_call>{"arguments": {}}', ['<tool_call>{"arguments": {}}']),

@@ -242,7 +242,7 @@ class KuwaExecutor:
     async def _health(self, exchange: Exchange) -> None:
         """204 while a call can be answered: kernels take executors out that say something else."""
         states = [replica.state for replica in self._pool().replicas]
-        if self._dispatch.draining or not {"ready", "off"} & set(states):
+        if self._dispatch.draining or not {"ready", "off", "asleep"} & set(states):
             raise ServingError("loading", f"the model is not ready: {', '.join(states)}")
         await exchange.respond(Response(204, b"", ()))
 

@@ -72,7 +72,7 @@ def choose(candidates: int) -> Generator[int, bool, int | None]:
 async def _count(model: str, messages: tuple[Message, ...], backend: Generates) -> int:
     if isinstance(backend, Counts):
         try:
-            return len((await backend.count(Count(model=model, prompt=MessagesPrompt(messages)))).ids)
+            return (await backend.count(Count(model=model, prompt=MessagesPrompt(messages)))).count
         except ServingError as error:
             if error.kind != "unsupported":
                 raise

@@ -82,6 +82,7 @@ class OpenAI:
             read=partial(codec.read_embedding, body),
             emit=lambda vectors, request: codec.emit_embeddings(vectors, request, head.model),
             failure=codec.failure,
+            strict=is_strict(exchange.header(STRICT)),
         )
         await self._serving.serve(exchange, call)
 

@@ -79,14 +79,14 @@ class Gemini:
             finally:
                 await events.aclose()
 
-    async def embed(self, request: Embed) -> Vectors:
-        """Vectors for texts."""
-        body, _ = codec.emit_embedding(request, self._model)
+    async def embed(self, request: Embed, meter: Meter) -> Vectors:
+        """Vectors for texts; what Gemini has no word for is dropped."""
+        body, meter.dropped = codec.emit_embedding(request, self._model)
         async with self._cloud.ask(f"{self._target}:batchEmbedContents", body) as answer:
             return codec.read_embedding_answer(await answer.read())
 
     async def count(self, request: Count) -> Tokens:
-        """As many ids as a prompt has tokens, all of them UNTOLD: the API says how many, not which."""
+        """How many tokens a prompt has; the API does not say which."""
         body = codec.emit_count(request, self._model)
         async with self._cloud.ask(f"{self._target}:countTokens", body) as answer:
             return codec.read_count(await answer.read())

@@ -13,6 +13,7 @@ import msgspec
 
 from trunkcall.backends.keys import Key, configured_key, own_key
 from trunkcall.backends.upstream import PROBE, UpstreamOptions, entered
+from trunkcall.backends.vllm import VllmControls
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.events import Event
 from trunkcall.core.meter import Meter
@@ -25,11 +26,13 @@ from trunkcall.protocols import openai as codec
 from trunkcall.protocols.frames import SseReader
 from trunkcall.protocols.headers import DROPPED, STRICT, read_dropped
 from trunkcall.protocols.openai_tokenize import emit_count, read_tokens
+from trunkcall.protocols.vllm import METRICS
 
 _OPENAI_HOST: Final = "api.openai.com"
 _VARIABLES: Final = ("OPENAI_API_KEY",)
 _ACCEPTING: Final = b"Content-Type: application/json\r\nAccept: text/event-stream, application/json\r\n"
 _Path = Annotated[str, msgspec.Meta(pattern=r"^[!-~]*$")]
+_AbsolutePath = Annotated[str, msgspec.Meta(pattern=r"^(/[!-~]*)?$")]
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
 """A header's name, as RFC 9110 has it."""
 _VALUE: Final = re.compile(r"[ -~]*")
@@ -47,7 +50,9 @@ class OpenAIOptions(UpstreamOptions, frozen=True, forbid_unknown_fields=True):
     normalise: read each answer and write it anew, in OpenAI's exact shape, instead of passing
     bytes; for upstreams that speak it loosely. path: what stands before `/chat/completions`, instead of the
     URL's path or `/v1`; query: goes with each request, as Azure's api-version does; headers: likewise, their values
-    as they are or by reference (`env:NAME`, `file:PATH`); key_header: where the key goes, `api-key` for Azure.
+    as they are or by reference (`env:NAME`, `file:PATH`); key_header: where the key goes, `api-key` for Azure;
+    metrics: the path beside `/v1` at which a vLLM tells its load and whether it sleeps, empty for none; unset it is
+    `/metrics` of a server that is reached without TLS, since clouds are not to be asked for such things.
     """
 
     normalise: bool = False
@@ -55,6 +60,7 @@ class OpenAIOptions(UpstreamOptions, frozen=True, forbid_unknown_fields=True):
     query: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     headers: dict[_Name, str] = msgspec.field(default_factory=dict[str, str])
     key_header: _Name = "Authorization"
+    metrics: _AbsolutePath | None = None
 
 
 class OpenAI:
@@ -75,6 +81,9 @@ class OpenAI:
         self._key_header = options.key_header
         self._keyless = _ACCEPTING + b"".join(_line(name, value) for name, value in options.headers.items())
         self._headers = self._keyless + self._key.header(self._key_header)
+        self._root = self._prefix.removesuffix(b"/v1")
+        metrics = (METRICS if parts.scheme == "http" else "") if options.metrics is None else options.metrics
+        self.controls = VllmControls(self._client, self._root, self._key.header(self._key_header), self._key, metrics)
 
     async def health(self) -> Health:
         """Whether the upstream lists its models, and which."""
@@ -96,9 +105,10 @@ class OpenAI:
     def forward(self, wire: Wire, meter: Meter) -> Forwarding:
         """Pass the bytes through; only the model's name and a usage option may change."""
         body = wire.body
-        renamed = self._model != meter.model
+        model = self._model
+        renamed = model != meter.model and meter.model not in self.controls.adapters
         if renamed:
-            body = codec.replace_model(body, self._model)
+            body = codec.replace_model(body, model)
         hold_usage = False
         if meter.stream and not (b'"include_usage"' in body and codec.read_head(body).usage_in_stream):
             body = codec.ask_usage(body)
@@ -108,7 +118,7 @@ class OpenAI:
             if name == STRICT:
                 headers += b"%b: %b\r\n" % (STRICT, value)
         sent = self._client.request(b"POST", self._targets.get(wire.path) or self._target(wire.path), headers, body)
-        return Forwarding(sent, meter, hold_usage, (self._model, meter.model) if renamed else None)
+        return Forwarding(sent, meter, hold_usage, (model, meter.model) if renamed else None)
 
     @asynccontextmanager
     async def open(self, request: Generate, meter: Meter) -> AsyncGenerator[AsyncGenerator[Event]]:
@@ -120,7 +130,7 @@ class OpenAI:
         Raises ServingError, among others unauthenticated when the request's own key is refused.
         """
         own = own_key(request.credential)
-        request, model = _choose_model(request, self._model)
+        request, model = _choose_model(request, self._called(meter.model))
         chat = isinstance(request.prompt, MessagesPrompt)
         streamed = msgspec.structs.replace(
             request, reporting=msgspec.structs.replace(request.reporting, stream=True, usage_in_stream=True)
@@ -136,10 +146,11 @@ class OpenAI:
             finally:
                 await events.aclose()
 
-    async def embed(self, request: Embed) -> Vectors:
-        """Vectors for texts or token ids."""
-        body, _ = codec.emit_embedding(request, self._model)
+    async def embed(self, request: Embed, meter: Meter) -> Vectors:
+        """Vectors for texts or token ids; what was dropped here or by the upstream is noted."""
+        body, meter.dropped = codec.emit_embedding(request, self._called(meter.model))
         async with self._answer(self._targets["/embeddings"], body) as answer:
+            meter.dropped += next((read_dropped(value) for name, value in answer.headers if name == DROPPED), ())
             return codec.read_embedding_answer(await answer.read())
 
     async def count(self, request: Count) -> Tokens:
@@ -147,9 +158,9 @@ class OpenAI:
 
         Raises ServingError (unsupported) when the upstream has no such route, or one that is not vLLM's.
         """
-        body = emit_count(request, self._model)
+        body = emit_count(request, self._called(request.model))
         try:
-            target = self._prefix.removesuffix(b"/v1") + b"/tokenize" + self._query
+            target = self._root + b"/tokenize" + self._query
             async with self._answer(target, body) as answer:
                 return read_tokens(await answer.read())
         except ServingError as error:
@@ -160,6 +171,10 @@ class OpenAI:
                 f"the upstream does not count tokens; use another where they are needed ({error.message})",
                 upstream=error.upstream,
             ) from error
+
+    def _called(self, asked: str) -> str:
+        """What the upstream calls a model that was asked for."""
+        return asked if asked in self.controls.adapters else self._model
 
     def _target(self, path: str) -> bytes:
         return self._prefix + path.encode() + self._query

@@ -150,6 +150,26 @@ def models_rm(name: NameArgument, home: HomeFlag = None, config: ConfigFlag = No
     models.rm(home, config, name)
 
 
+@models_app.command("change")
+def models_change(
+    name: NameArgument,
+    asleep: Annotated[
+        bool | None, typer.Option("--sleep/--wake", help="Free the GPU of a model that can sleep; or wake it.")
+    ] = None,
+    lora: Annotated[
+        list[str] | None, typer.Option("--lora", metavar="NAME=PATH", help="Load an adapter; repeatable.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option("--no-lora", metavar="NAME", help="Take an adapter out; repeatable.")
+    ] = None,
+    home: HomeFlag = None,
+) -> None:
+    """Change a model of the running server."""
+    from trunkcall.cli import models
+
+    models.change(home, name, asleep, lora or [], drop or [])
+
+
 @models_app.command("show")
 def models_show(name: NameArgument, home: HomeFlag = None, config: ConfigFlag = None, json: JsonFlag = False) -> None:
     """Show a model and its replicas."""

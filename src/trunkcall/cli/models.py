@@ -77,6 +77,24 @@ def rm(home_flag: Path | None, file: Path | None, name: str) -> None:
     print(f"{name} is removed")
 
 
+def change(home_flag: Path | None, name: str, asleep: bool | None, lora: list[str], drop: list[str]) -> None:
+    """Let a model of the running server sleep or wake, and load or drop its adapters."""
+    _, server = reach(home_flag)
+    if server is None:
+        raise ServingError("unreachable", "no server runs on this home, so nothing can be changed in it: trunkcall up")
+    adapters: dict[str, str | None] = dict.fromkeys(drop)
+    for text in lora:
+        adapter, equals, path = text.partition("=")
+        if not (adapter and equals and path):
+            raise ServingError("bad_request", f"--lora: {text!r} is not NAME=PATH")
+        adapters[adapter] = path
+    told = {} if asleep is None else {"asleep": asleep}
+    if not told and not adapters:
+        raise ServingError("bad_request", "nothing to change: give --sleep, --wake, --lora NAME=PATH or --no-lora NAME")
+    server.call("PATCH", f"/admin/models/{quote(name, safe='')}", {**told, "lora": adapters})
+    print(f"{name} is changed")
+
+
 def show(home_flag: Path | None, file: Path | None, name: str, as_json: bool) -> None:
     """Print one model and its replicas."""
     home, server = reach(home_flag)
@@ -127,6 +145,7 @@ def _plan(replica: ReplicaView, settings: ModelSettings, machine: Machine) -> Re
         if engine is None:
             return replica
         spec = engine.plan(settings, machine)
+        plugins.find_connect(spec.protocol)
     except ServingError as error:
         return msgspec.structs.replace(replica, error=error.message)
     return msgspec.structs.replace(

@@ -8,6 +8,7 @@ loop whose queue is the event loop's own. Effects (starting, stopping) are the s
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Final, Literal
@@ -16,11 +17,16 @@ from trunkcall.control.policy import Load, free, least_loaded, retry_after
 from trunkcall.control.queue import FairQueue, Waiter
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import LaunchSpec, ModelSettings, ModelView, ReplicaView, Source, State
-from trunkcall.core.ports import Backend
+from trunkcall.core.ports import Backend, Told
 from trunkcall.core.text import did_you_mean
 
 SUSPECT_SECONDS: Final = 2.0
 """How long a replica that could not be reached is taken only when there is no other."""
+
+FULL: Final = 0.95
+"""Of a replica's memory for requests; beyond it new ones push others out."""
+_WITHOUT_HOPE: Final = frozenset({"failed", "draining"})
+"""States out of which nobody who waits can be served."""
 
 Outcome = Literal["ok", "unreachable"]
 
@@ -52,10 +58,16 @@ class Replica:
         """Whose requests it takes: one model, or the several names of a worker that registered itself."""
         self.refused: Callable[[], None] | None = None
         """Told when the replica could not be reached."""
+        self.others = 0.0
+        """The load that is not ours, as policy.Load has it."""
+        self.roused = asyncio.Event()
+        """Set when somebody needs the replica, which sleeps; its watch waits for it."""
+        self.turning = asyncio.Lock()
+        """Held by whoever puts it to sleep, wakes it or looks whether it sleeps."""
 
     def load(self, now: float) -> Load:
         """What a policy may look at."""
-        return Load(self.state == "ready", now < self.suspect_until, self.in_flight, self.slots)
+        return Load(self.state == "ready", now < self.suspect_until, self.in_flight, self.slots, self.others)
 
 
 class Lease:
@@ -93,6 +105,10 @@ class Pool:
         self.wanted = asyncio.Event()
         """Set when somebody needs a replica that is not there; the supervisor waits for it."""
         self.mean_seconds = 1.0
+        self.adapters: dict[str, Pool] = {}
+        """Its replicas as the models that they are by their adapters."""
+        self.changing = asyncio.Lock()
+        """Held by whoever changes the adapters."""
 
     def view(self) -> ModelView:
         """A snapshot for people and policies."""
@@ -101,6 +117,7 @@ class Pool:
             sources=tuple(str(source) for source in self.settings.sources),
             waiting=len(self.queue),
             created=self.created,
+            adapters=tuple(self.adapters),
             replicas=tuple(
                 ReplicaView(
                     id=r.id,
@@ -185,7 +202,7 @@ class Dispatch:
             if replica is not None:
                 return self._grant(pool, replica)
         states = [replica.state for replica in pool.replicas]
-        if "ready" not in states and "starting" not in states and "off" not in states:
+        if _WITHOUT_HOPE.issuperset(states):
             reasons = "; ".join(dict.fromkeys(r.error for r in pool.replicas if r.error)) or "no replica is running"
             raise ServingError("no_capacity", f"{model!r} cannot be served: {reasons}", retry_after=5)
         if len(pool.queue) >= pool.settings.queue:
@@ -200,6 +217,10 @@ class Dispatch:
         pool.queue.push(waiter)
         if "off" in states:
             pool.wanted.set()
+        if "asleep" in states:
+            for replica in pool.replicas:
+                if replica.state == "asleep":
+                    replica.roused.set()
         return Wait(pool, waiter, future)
 
     def lease_on(self, pool: Pool, replica: Replica) -> Lease | None:
@@ -215,7 +236,7 @@ class Dispatch:
                 # Its exit will be noticed within milliseconds; until then nobody else should run into it.
                 replica.state = "starting"
                 loop = asyncio.get_running_loop()
-                loop.call_later(SUSPECT_SECONDS, self._trust_again, lease.pool, replica, replica.generation)
+                loop.call_later(SUSPECT_SECONDS, self._trust_again, replica, replica.generation)
             else:
                 replica.suspect_until = time.monotonic() + SUSPECT_SECONDS
             if replica.refused is not None:
@@ -224,26 +245,61 @@ class Dispatch:
             if len(pool.queue):
                 self._pump(pool)
 
-    def ready(self, pool: Pool, replica: Replica, backend: Backend, slots: int | None) -> None:
+    def ready(self, replica: Replica, backend: Backend, slots: int | None) -> None:
         """The supervisor has a replica that answers."""
         replica.backend = backend
         replica.slots = slots
         replica.state = "ready"
         replica.error = ""
+        replica.others = 0.0
+        replica.roused.clear()
         replica.generation += 1
-        self._pump(pool)
+        self._pump_all(replica)
 
-    def lost(self, pool: Pool, replica: Replica, state: State, reason: str) -> None:
+    def told(self, replica: Replica, told: Told | None) -> None:
+        """A look at a replica has ended with this; None when it told nothing."""
+        told = told or Told()
+        strangers = max(0, told.running + told.waiting - replica.in_flight)
+        replica.others = math.inf if told.full > FULL else float(strangers)
+        if not told.asleep:
+            self.woken(replica)
+        elif replica.state in ("ready", "asleep"):
+            self.rest(replica)
+            if replica.in_flight:
+                # It was put to sleep behind our back: what it has begun would hang.
+                replica.roused.set()
+
+    def rest(self, replica: Replica) -> None:
+        """No more grants for a replica that sleeps or is going to; those who wait already will wake it."""
+        replica.state = "asleep"
+        if any(len(pool.queue) for pool in replica.pools):
+            replica.roused.set()
+
+    def woken(self, replica: Replica) -> None:
+        """A replica that slept can work again; does nothing for one that did not sleep."""
+        if replica.state == "asleep":
+            replica.state = "ready"
+            replica.error = ""
+            replica.roused.clear()
+            self._pump_all(replica)
+
+    def sleeps_on(self, replica: Replica, reason: str) -> None:
+        """A replica could not be woken; callers who wait for nothing else are told."""
+        replica.error = reason
+        replica.roused.clear()
+        for pool in replica.pools:
+            if all(r.state in _WITHOUT_HOPE or r.state == "asleep" for r in pool.replicas):
+                self._disappoint(pool, f"it sleeps and could not be woken: {reason}")
+
+    def lost(self, replica: Replica, state: State, reason: str) -> None:
         """The supervisor has lost a replica; callers that can only be disappointed are told at once."""
         replica.state = state
         replica.backend = None
         replica.error = reason
         replica.generation += 1
-        if all(r.state in ("failed", "draining") for r in pool.replicas):
-            for waiter in pool.queue.drain():
-                waiter.future.set_exception(
-                    ServingError("no_capacity", f"{pool.settings.name!r} cannot be served: {reason}", retry_after=5)
-                )
+        for pool in replica.pools:
+            if all(r.state in _WITHOUT_HOPE for r in pool.replicas):
+                self._disappoint(pool, reason)
 
     def join(self, pool: Pool, replica: Replica) -> None:
         """A replica begins to take a model's requests, beside those of its other models."""
@@ -278,10 +334,16 @@ class Dispatch:
         """A snapshot of all models."""
         return tuple(pool.view() for pool in self.pools.values())
 
-    def _trust_again(self, pool: Pool, replica: Replica, generation: int) -> None:
+    def _trust_again(self, replica: Replica, generation: int) -> None:
         if replica.generation == generation and replica.state == "starting" and replica.backend is not None:
             replica.state = "ready"
-            self._pump(pool)
+            self._pump_all(replica)
+
+    def _disappoint(self, pool: Pool, reason: str) -> None:
+        for waiter in pool.queue.drain():
+            waiter.future.set_exception(
+                ServingError("no_capacity", f"{pool.settings.name!r} cannot be served: {reason}", retry_after=5)
+            )
 
     def _choose(self, pool: Pool, avoid: str | None) -> Replica | None:
         now = time.monotonic()
@@ -295,6 +357,11 @@ class Dispatch:
     def _grant(self, pool: Pool, replica: Replica) -> Lease:
         replica.in_flight += 1
         return Lease(self, pool, replica)
+
+    def _pump_all(self, replica: Replica) -> None:
+        for pool in replica.pools:
+            if len(pool.queue):
+                self._pump(pool)
 
     def _pump(self, pool: Pool) -> None:
         while len(pool.queue):

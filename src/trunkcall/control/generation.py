@@ -71,6 +71,7 @@ class EmbedCall(msgspec.Struct, frozen=True):
     read: Callable[[], Embed]
     emit: Callable[[Vectors, Embed], bytes]
     failure: Callable[[ServingError], Response]
+    strict: bool = False
     stream: bool = False
     lease: None = None
 
@@ -270,7 +271,8 @@ async def _translate(backend: Generates, call: GenerateCall, meter: Meter, reply
 
 async def _embed(backend: Embeds, call: EmbedCall, meter: Meter, reply: Reply) -> None:
     request = call.read()
-    vectors = await backend.embed(request)
+    vectors = await backend.embed(request, meter)
+    _refuse_dropped(call, meter)
     meter.usage = Usage(vectors.prompt_tokens, 0)
     meter.status = 200
     body = call.emit(vectors, request)
@@ -292,7 +294,7 @@ def _note(event: object, meter: Meter) -> None:
             pass
 
 
-def _refuse_dropped(call: GenerateCall, meter: Meter) -> None:
+def _refuse_dropped(call: Call, meter: Meter) -> None:
     if call.strict and meter.dropped:
         raise ServingError(
             "unsupported",

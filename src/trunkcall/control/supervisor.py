@@ -10,11 +10,13 @@ from typing import Final
 
 import msgspec
 
+from trunkcall.control import adapters
 from trunkcall.control.dispatch import Dispatch, Pool, Replica
+from trunkcall.control.sleeping import watch
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
-from trunkcall.core.models import LaunchSpec, Machine, ModelSettings
-from trunkcall.core.ports import Connect, Engine, Exited, Handle, Placement, Ready
+from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, Source
+from trunkcall.core.ports import Connect, Controlled, Engine, Exited, Handle, Placement, Ready
 
 FIRST_BACKOFF: Final = 0.1
 LONGEST_BACKOFF: Final = 30.0
@@ -26,16 +28,20 @@ START_FAILURES: Final = 2
 FETCH_SECONDS: Final = 24 * 3600.0
 """A download may take so long."""
 
-Plan = Callable[[Machine], LaunchSpec]
+Plan = Callable[[ModelSettings, Machine], LaunchSpec]
 """Made anew before each start: files come, and what is free on a GPU changes."""
 FindConnect = Callable[[str], Connect]
 FindEngine = Callable[[str], Engine | None]
 
 
-def _plan(engine: Engine, settings: ModelSettings, machine: Machine) -> LaunchSpec:
-    """What to start, with the operator's own environment on top."""
-    spec = engine.plan(settings, machine)
+def _plan(engine: Engine, source: Source, settings: ModelSettings, machine: Machine) -> LaunchSpec:
+    """What to start for one of a model's sources, with the operator's own environment on top."""
+    spec = engine.plan(msgspec.structs.replace(settings, sources=(source,)), machine)
     return msgspec.structs.replace(spec, env={**spec.env, **settings.env})
+
+
+def _adapters(replica: Replica) -> tuple[str, ...]:
+    return replica.spec.adapters if replica.spec is not None else ()
 
 
 def backoff(failures: int, jitter: float) -> float:
@@ -85,18 +91,24 @@ class Supervisor:
                 replica.address = source.target
                 replica.state = "ready"
             else:
-                plan = partial(_plan, engine, msgspec.structs.replace(settings, sources=(source,)))
-                replica.spec = plan(self._machine)
+                plan = partial(_plan, engine, source)
+                replica.spec = plan(settings, self._machine)
+                # A protocol that nobody speaks is found now, not at the first start.
+                self._find_connect(replica.spec.protocol)
                 replica.managed = True
                 plans.append((replica, plan))
             replicas.append(replica)
         pool = Pool(settings, replicas)
+        offered = {name: [r for r in replicas if name in _adapters(r)] for r in replicas for name in _adapters(r)}
+        adapters.offer(self._dispatch, pool, offered)
         self._dispatch.pools[settings.name] = pool
         if settings.preload:
             pool.wanted.set()
-        self._keepers[settings.name] = [
+        tasks = [
             asyncio.create_task(self._keep(pool, replica, plan), name=f"keep {replica.id}") for replica, plan in plans
         ]
+        tasks += [self._look_after(r, r.backend) for r in replicas if isinstance(r.backend, Controlled)]
+        self._keepers[settings.name] = tasks
         return pool
 
     async def remove(self, name: str, drain_seconds: float = 30.0) -> None:
@@ -106,6 +118,8 @@ class Supervisor:
         """
         self._dispatch.pool(name)
         pool = self._dispatch.remove(name)
+        for adapter in tuple(pool.adapters):
+            adapters.withdraw(self._dispatch, pool, adapter)
         loop = asyncio.get_running_loop()
         end = loop.time() + drain_seconds
         while any(r.in_flight for r in pool.replicas) and loop.time() < end:
@@ -143,7 +157,7 @@ class Supervisor:
             replica.restarts += 1
             # A child that told its own error will tell it again; one that was killed may do better.
             gave_up = backend is None and (end.code > 0 or failures >= START_FAILURES)
-            self._dispatch.lost(pool, replica, "failed" if gave_up else "starting", end.reason)
+            self._dispatch.lost(replica, "failed" if gave_up else "starting", end.reason)
             if backend is not None:
                 await backend.aclose()
             await asyncio.sleep(backoff(failures, random.random()))
@@ -155,13 +169,13 @@ class Supervisor:
     async def _begin(self, pool: Pool, replica: Replica, plan: Plan) -> Exited:
         """Plan with what is there now, get what is missing, and let the child live."""
         try:
-            spec = replica.spec = await asyncio.to_thread(lambda: plan(self._look()))
+            spec = replica.spec = await asyncio.to_thread(lambda: plan(pool.settings, self._look()))
             if spec.fetch:
                 fetching = msgspec.structs.replace(spec, command=spec.fetch, start_timeout=FETCH_SECONDS)
                 end = await self._live(pool, replica, fetching)
                 if end.code:
                     return end
-                spec = replica.spec = await asyncio.to_thread(lambda: plan(self._look()))
+                spec = replica.spec = await asyncio.to_thread(lambda: plan(pool.settings, self._look()))
                 if spec.fetch:
                     return Exited(1, "what was fetched is not what the model needs")
         except ServingError as error:
@@ -184,6 +198,7 @@ class Supervisor:
             replica.address = ""
 
     async def _watch(self, pool: Pool, replica: Replica, spec: LaunchSpec, handle: Handle) -> Exited:
+        looking: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(spec.start_timeout) as limit:
                 async for event in self._placement.watch(handle):
@@ -195,11 +210,22 @@ class Supervisor:
                             connect = self._find_connect(spec.protocol)
                             # The options are the engine's, and the key is not for our own child.
                             about = msgspec.structs.replace(pool.settings, options={}, key="")
-                            backend = connect(address, about, "")
-                            self._dispatch.ready(pool, replica, backend, spec.slots)
+                            backend = connect(address, about, spec.model)
+                            if isinstance(backend, Controlled):
+                                controls = backend.controls
+                                await adapters.settle(self._dispatch, pool, replica, controls, spec.adapters)
+                                looking = self._look_after(replica, backend)
+                            self._dispatch.ready(replica, backend, spec.slots)
                             log.info("replica %s is ready at %s", replica.id, address)
                         case Exited():
                             return event
         except TimeoutError:
             return Exited(1, f"it was not ready after {spec.start_timeout:g} seconds")
+        finally:
+            if looking is not None:
+                looking.cancel()
+                await asyncio.gather(looking, return_exceptions=True)
         raise AssertionError("a placement's watch ends with Exited")
+
+    def _look_after(self, replica: Replica, backend: Controlled) -> asyncio.Task[None]:
+        return asyncio.create_task(watch(self._dispatch, replica, backend.controls), name=f"watch {replica.id}")

@@ -78,6 +78,13 @@ class PromptTokens(msgspec.Struct, frozen=True):
     tokens: tuple[TokenLogprob, ...]
 
 
+class PromptIds(msgspec.Struct, frozen=True):
+    """Which tokens prompt number `place` has, where they were asked for; comes before the choices that answer it."""
+
+    place: int
+    ids: tuple[int, ...]
+
+
 class Notice(msgspec.Struct, frozen=True):
     """Something the caller should know that is not part of the answer."""
 
@@ -108,4 +115,6 @@ class Fault(msgspec.Struct, frozen=True):
     error: ServingError
 
 
-Event = Start | Queue | Text | Thinking | Refusal | ToolCall | PromptTokens | Notice | Usage | Finish | Fault
+Event = (
+    Start | Queue | Text | Thinking | Refusal | ToolCall | PromptTokens | PromptIds | Notice | Usage | Finish | Fault
+)

@@ -125,7 +125,9 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     expected to need, 0 where that is not known; start_timeout and grace in seconds; shown: what
     it prints is for the server's own stderr too; fetch: a command that must have succeeded
     first, after which the plan is made anew (a download); engine: which one was chosen; why: the
-    reason, for people; faster: what would serve the model faster here, empty for nothing.
+    reason, for people; faster: what would serve the model faster here, empty for nothing; model:
+    what the replica calls the model, empty for the name that was asked for; adapters: names that
+    it answers for beside, as they are.
     """
 
     command: tuple[str, ...]
@@ -140,9 +142,12 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     engine: str = ""
     why: str = ""
     faster: str = ""
+    model: str = ""
+    adapters: tuple[str, ...] = ()
 
 
-State = Literal["off", "starting", "ready", "draining", "failed"]
+State = Literal["off", "starting", "ready", "asleep", "draining", "failed"]
+"""asleep: there, and woken by the first who asks."""
 
 
 class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,13 +172,14 @@ class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot of one model and its replicas."""
+    """A snapshot of one model and its replicas; adapters: the names that they answer for beside."""
 
     name: str
     sources: tuple[str, ...]
     waiting: int
     created: int
     replicas: tuple[ReplicaView, ...]
+    adapters: tuple[str, ...] = ()
 
 
 class Health(msgspec.Struct, frozen=True):

@@ -136,9 +136,9 @@ class Forwards(Protocol):
 
 @runtime_checkable
 class Embeds(Protocol):
-    """A backend that gives vectors."""
+    """A backend that gives vectors; it notes in the meter what of a request it had to drop."""
 
-    async def embed(self, request: Embed) -> Vectors: ...
+    async def embed(self, request: Embed, meter: Meter) -> Vectors: ...
 
 
 @runtime_checkable
@@ -146,6 +146,52 @@ class Counts(Protocol):
     """A backend that counts tokens."""
 
     async def count(self, request: Count) -> Tokens: ...
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a replica tells of itself: whether it sleeps, and what it works at, for whomever.
+
+    running and waiting count requests; full: the part of the memory for them that is taken, from 0 to 1.
+    """
+
+    asleep: bool = False
+    running: int = 0
+    waiting: int = 0
+    full: float = 0.0
+
+
+class Controls(Protocol):
+    """What a replica can be asked and told beside its work; each raises ServingError, `unsupported` with the remedy."""
+
+    adapters: set[str]
+    """Names of adapters, which are asked for as they are; written by who offers them."""
+
+    async def look(self) -> Told | None:
+        """What it tells of itself now; None when it tells nothing."""
+        ...
+
+    async def sleep(self) -> None:
+        """Have it give its memory back; from then on calls hang until it is woken."""
+        ...
+
+    async def wake(self) -> None:
+        """Returns when it can work again."""
+        ...
+
+    async def load_adapter(self, name: str, path: str) -> None:
+        """Have it answer for `name` too, by the adapter at `path`."""
+        ...
+
+    async def unload_adapter(self, name: str) -> None:
+        """Have it answer for `name` no longer."""
+        ...
+
+
+@runtime_checkable
+class Controlled(Protocol):
+    """A backend whose replica can be looked at and told things while it serves."""
+
+    controls: Controls
 
 
 Connect = Callable[[str, ModelSettings, str], Backend]

@@ -278,7 +278,7 @@ class Vectors(msgspec.Struct, frozen=True):
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """Which tokens a prompt has: a conversation as the model's template renders it, or one text.
+    """How many tokens a prompt has, and which: a conversation as the model's template renders it, or one text.
 
     special: with the tokens that a model puts around a text; a rendered conversation has its own.
     """
@@ -289,6 +289,12 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """What Count gives."""
+    """What Count gives.
 
-    ids: tuple[int, ...]
+    ids: which tokens they are, None where only their number is told; context: the most tokens that prompt
+    and answer may have, None where that is not known.
+    """
+
+    count: int
+    ids: tuple[int, ...] | None = None
+    context: int | None = None

@@ -14,6 +14,7 @@ from trunkcall.core.ports import Engine
 from trunkcall.core.text import did_you_mean
 from trunkcall.engines import hub
 from trunkcall.engines.installed import REMEDIES, installed
+from trunkcall.engines.llamacpp import GPU_LAYERS
 from trunkcall.engines.weights import CONFIG, gguf_files, read_checkpoint
 from trunkcall.protocols.fetching import Kind
 from trunkcall.protocols.hub_files import File, choose_file
@@ -63,9 +64,8 @@ def choose(forms: Set[Form], machine: Machine, installed: Set[str], forced: str 
         return Choice("vllm", f"a transformers checkpoint, a GPU ({gpu}), and vLLM is installed")
     vllm = f"vLLM, which would use the {gpu}: {REMEDIES['vllm']}" if "checkpoint" in forms and gpu else ""
     if "gguf" in forms:
-        layers = "the option `gpu_layers: -1`, with a llama.cpp that was built for the GPU (option `server`)"
         both = "; of the weights in two forms this one needs no GPU" if weights else ""
-        return Choice("llamacpp", f"GGUF is the format of llama.cpp{both}", vllm or (layers if gpu else ""))
+        return Choice("llamacpp", f"GGUF is the format of llama.cpp{both}", vllm or (GPU_LAYERS if gpu else ""))
     if "transformers" not in installed:
         also = f"; or {vllm}" if vllm else ""
         raise ServingError(
@@ -149,7 +149,9 @@ def _plan(model: ModelSettings, machine: Machine, place: Path) -> LaunchSpec:
     except OSError as error:
         raise ServingError("bad_request", f"{error.filename} cannot be read: {error.strerror}") from error
     options = {name: value for name, value in model.options.items() if name != "engine"}
-    chosen = msgspec.structs.replace(model, sources=(Source(choice.engine, str(target)),), options=options)
+    chosen = msgspec.structs.replace(
+        model, sources=(Source(choice.engine, str(target), model.sources[0].model),), options=options
+    )
     try:
         spec = _engine(choice.engine).plan(chosen, machine)
     except ServingError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import msgspec
 
@@ -36,7 +36,7 @@ class CommandOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command: tuple[str, ...] | str = ()
     health: Path = "/health"
     ready: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
-    protocol: Literal["openai", "anthropic", "gemini", "kuwa"] = "openai"
+    protocol: str = "openai"
     path: Path = ""
     slots: Positive | None = None
     start_seconds: Seconds = START_SECONDS
@@ -72,6 +72,7 @@ class Command:
             grace=options.grace + RUNNER_SECONDS,
             engine=ENGINE,
             why="the source is its command",
+            model=model.sources[0].model,
         )
 
 

@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-_PACKAGES: Final = {"llamacpp": ("xllamacpp",), "transformers": ("torch", "transformers")}
-_PROGRAMS: Final = {"vllm": "vllm", "sglang": "sglang", "tgi-server": "text-generation-launcher"}
+_PACKAGES: Final = {"llamacpp": ("xllamacpp",), "transformers": ("llguidance", "torch", "transformers")}
+PROGRAMS: Final = {"vllm": "vllm", "sglang": "sglang", "tgi-server": "text-generation-launcher"}
+"""The program of each engine that others wrote."""
 REMEDIES: Final = {
     "llamacpp": "pip install --force-reinstall trunkcall",
     "transformers": "pip install 'trunkcall[transformers]'",
@@ -26,8 +27,8 @@ def lacking(engine: str) -> str:
     for package in _PACKAGES.get(engine, ()):
         if find_spec(package) is None:
             return f"the Python package {package!r}; {REMEDIES[engine]}"
-    if engine in _PROGRAMS and program(engine) is None:
-        named = os.environ.get(variable(engine)) or _PROGRAMS[engine]
+    if engine in PROGRAMS and program(engine) is None:
+        named = os.environ.get(variable(engine)) or PROGRAMS[engine]
         return f"the program {named!r}; {REMEDIES[engine]}"
     return ""
 
@@ -49,6 +50,6 @@ def program(engine: str, named: str = "") -> str | None:
         found = shutil.which(os.path.expanduser(wanted))
     else:
         # A virtual environment that was not activated is not on the PATH.
-        name = _PROGRAMS[engine]
+        name = PROGRAMS[engine]
         found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
     return os.path.abspath(found) if found else None

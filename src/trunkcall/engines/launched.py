@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -13,7 +12,7 @@ import msgspec
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, is_path
 from trunkcall.engines import hub
-from trunkcall.engines.installed import REMEDIES
+from trunkcall.engines.installed import PROGRAMS, REMEDIES, program, variable
 from trunkcall.engines.weights import check_memory, memory, read_checkpoint
 from trunkcall.protocols.outside_host import OutsideSettings
 from trunkcall.protocols.transformers_host import Dtype
@@ -56,28 +55,24 @@ class LaunchedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     force: bool = False
 
 
-def find_program(engine: str, name: str, option: str) -> str:
-    """The path of an engine's program: as the option, or the engine's environment variable, names it; else `name`.
+def find_program(engine: str, option: str) -> str:
+    """The path of an engine's program: as the option, or the engine's environment variable, names it; else its own.
 
     Raises ServingError: bad_request for one that is named and not there, unsupported with the remedy for a missing one.
     """
-    variable = f"TRUNKCALL_{engine.removesuffix('-server').upper()}"
-    named = option or os.environ.get(variable, "")
-    if named:
-        found = shutil.which(os.path.expanduser(named))
-        if found is None:
-            said = "option program" if option else f"the variable {variable}"
-            raise ServingError(
-                "bad_request",
-                f"{said}: {named} is no program that can be started; give the path of {name}",
-                param="program" if option else None,
-            )
-        return os.path.abspath(found)
-    # A virtual environment that was not activated is not on the PATH.
-    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
-    if found is None:
+    found = program(engine, option)
+    if found is not None:
+        return found
+    name = PROGRAMS[engine]
+    named = option or os.environ.get(variable(engine), "")
+    if not named:
         raise ServingError("unsupported", f"the program {name} is not installed here: {REMEDIES[engine]}")
-    return os.path.abspath(found)
+    said = "option program" if option else f"the variable {variable(engine)}"
+    raise ServingError(
+        "bad_request",
+        f"{said}: {named} is no program that can be started; give the path of {name}",
+        param="program" if option else None,
+    )
 
 
 def find_model(engine: str, model: ModelSettings, machine: Machine) -> str | hub.Fetch:

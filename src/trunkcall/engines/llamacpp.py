@@ -33,6 +33,8 @@ LARGEST_BATCH: Final = 512
 GPU_BATCH: Final = 2048
 PROCESS_BYTES: Final = 100 * 2**20
 GRACE_SECONDS: Final = 5.0
+GPU_LAYERS: Final = "the option `gpu_layers: -1`, with a llama.cpp that was built for the GPU (option `server`)"
+"""What makes use of a GPU."""
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
@@ -129,8 +131,8 @@ def _plan(model: ModelSettings, machine: Machine, path: Path, default_slots: int
         grace=GRACE_SECONDS,
     )
     need = _need(host, head, weights)
-    if not options.gpu_layers and not options.force:
-        _check_memory(model.name, need, machine)
+    if not options.force:
+        _check_memory(model.name, need, machine, on_gpu=_share_on_gpu(options.gpu_layers, head))
     return LaunchSpec(
         command=server_command(host, options.server) if options.server else _embedded(host),
         protocol="openai",
@@ -139,6 +141,7 @@ def _plan(model: ModelSettings, machine: Machine, path: Path, default_slots: int
         grace=GRACE_SECONDS,
         engine="llamacpp",
         why="GGUF is the format of llama.cpp",
+        faster=GPU_LAYERS if machine.gpus and not options.gpu_layers else "",
     )
 
 
@@ -161,9 +164,21 @@ def _need(host: HostSettings, head: Head, weights: int) -> dict[str, int]:
     return need
 
 
-def _check_memory(name: str, need: dict[str, int], machine: Machine) -> None:
+def _share_on_gpu(gpu_layers: int, head: Head) -> float:
+    """Of the weights and the cache; the layers count alike, and those beyond the last one are the output."""
+    return 1.0 if gpu_layers < 0 else min(1.0, gpu_layers / max(1, head.layers))
+
+
+def _check_memory(name: str, need: dict[str, int], machine: Machine, on_gpu: float) -> None:
+    """What is on GPUs is spread over all of them; a GPU that is no NVIDIA's is not known here and not weighed."""
+    layered = {what: int(need[what] * on_gpu) for what in ("weights", "cache")}
+    rest = {what: size - layered.get(what, 0) for what, size in need.items()}
     try:
-        check_memory(name, need, machine)
+        if on_gpu and machine.gpus:
+            check_memory(name, layered, machine, gpus=len(machine.gpus))
+            check_memory(name, rest, machine)
+        elif not on_gpu:
+            check_memory(name, need, machine)
     except ServingError as error:
         message = f"{error.message}; or set the option `force: true` to try nonetheless"
         raise ServingError(error.kind, message, param="force") from error

@@ -46,10 +46,10 @@ class Sglang:
         that cannot work.
         """
         options = read_options(model, SglangOptions)
-        if ":" in model.name:
+        if ":" in _served(model):
             raise ServingError(
                 "bad_request",
-                f"model {model.name!r}: SGLang reads what follows a colon as an adapter; take another name",
+                f"model {_served(model)!r}: SGLang reads what follows a colon as an adapter; take another name",
             )
         if model.name in options.lora:
             raise ServingError(
@@ -58,7 +58,7 @@ class Sglang:
                 param="lora",
             )
         slots = options.slots or model.slots or DEFAULT_SLOTS
-        program = find_program(ENGINE, "sglang", options.program)
+        program = find_program(ENGINE, options.program)
         path = find_model(ENGINE, model, machine)
         if isinstance(path, hub.Fetch):
             return fetched_first(ENGINE, path, slots)
@@ -78,7 +78,13 @@ class Sglang:
             grace=GRACE_SECONDS,
             engine=ENGINE,
             why="the source names it",
+            model=model.sources[0].model,
+            adapters=tuple(f"{_served(model)}:{name}" for name in options.lora),
         )
+
+
+def _served(model: ModelSettings) -> str:
+    return model.sources[0].model or model.name
 
 
 def _flags(model: ModelSettings, options: SglangOptions) -> tuple[str, ...]:
@@ -88,7 +94,7 @@ def _flags(model: ModelSettings, options: SglangOptions) -> tuple[str, ...]:
             {
                 "--host": "{host}",
                 "--port": "{port}",
-                "--served-model-name": model.name,
+                "--served-model-name": _served(model),
                 "--context-length": options.context,
                 "--max-running-requests": options.slots or model.slots,
                 "--tp-size": options.tensor_parallel if options.tensor_parallel > 1 else None,

@@ -52,7 +52,7 @@ class Tgi:
         if options.dtype == "float32":
             raise ServingError("bad_request", "option dtype: TGI takes float16 and bfloat16", param="dtype")
         slots = options.slots or model.slots or DEFAULT_SLOTS
-        program = find_program(ENGINE, "text-generation-launcher", options.program)
+        program = find_program(ENGINE, options.program)
         path = find_model(ENGINE, model, machine)
         if isinstance(path, hub.Fetch):
             return fetched_first(ENGINE, path, slots)
@@ -73,6 +73,7 @@ class Tgi:
             grace=GRACE_SECONDS,
             engine=ENGINE,
             why="the source names it",
+            model=model.sources[0].model,
         )
 
 

@@ -36,14 +36,23 @@ RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 _DEVICE: Final = "VLLM_TARGET_DEVICE"
 _QUIET: Final = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+_SLEEPING: Final = {"VLLM_SERVER_DEV_MODE": "1"}
+"""Its routes for sleep; the others that this opens are reached on loopback only, since we pass none of them on."""
+_ADAPTING: Final = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
 
 Build = Literal["cpu", "cuda", "other"]
 
 
 class VllmOptions(LaunchedOptions, frozen=True, forbid_unknown_fields=True):
-    """A model's `options`: also pipeline_parallel, the GPUs over which the layers are divided."""
+    """A model's `options`.
+
+    pipeline_parallel: GPUs over which the layers are divided; sleep: it can be put to sleep and woken, which frees
+    its GPUs meanwhile; runtime_lora: adapters can be loaded and taken out while it runs.
+    """
 
     pipeline_parallel: Positive = 1
+    sleep: bool = False
+    runtime_lora: bool = False
     seed: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
@@ -58,7 +67,7 @@ class Vllm:
         """
         options = read_options(model, VllmOptions)
         slots = options.slots or model.slots or DEFAULT_SLOTS
-        program = find_program(ENGINE, "vllm", options.program)
+        program = find_program(ENGINE, options.program)
         build = built_for(program)
         chosen = model.env.get(_DEVICE) or os.environ.get(_DEVICE)
         if build == "cuda" and not machine.gpus and not chosen:
@@ -77,14 +86,19 @@ class Vllm:
             command=runner(
                 OutsideSettings(
                     name=ENGINE,
-                    command=(program, "serve", path, *_flags(model, options)),
+                    command=(program, "serve", path, *_flags(model, options, build)),
                     grace=GRACE_SECONDS - RUNNER_SECONDS,
                 )
             ),
             protocol="openai",
             slots=slots,
-            # Without it this build takes the machine for one with AVX-512 and dies of SIGILL.
-            env={**_QUIET, **({_DEVICE: "cpu"} if on_cpu else {})},
+            env={
+                **_QUIET,
+                # Without it this build takes the machine for one with AVX-512 and dies of SIGILL.
+                **({_DEVICE: "cpu"} if on_cpu else {}),
+                **(_SLEEPING if options.sleep else {}),
+                **(_ADAPTING if options.runtime_lora else {}),
+            },
             memory=0
             if _own_format(options.args)
             else estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES),
@@ -92,6 +106,8 @@ class Vllm:
             grace=GRACE_SECONDS,
             engine=ENGINE,
             why="the source names it",
+            model=model.sources[0].model,
+            adapters=tuple(name for name in options.lora if name not in (model.name, model.sources[0].model)),
         )
 
 
@@ -107,14 +123,15 @@ def built_for(program: str) -> Build:
     return "other"
 
 
-def _flags(model: ModelSettings, options: VllmOptions) -> tuple[str, ...]:
+def _flags(model: ModelSettings, options: VllmOptions, build: Build) -> tuple[str, ...]:
     adapters = {name: adapter(name, path) for name, path in options.lora.items()}
+    served = model.sources[0].model or model.name
     return (
         *words(
             {
                 "--host": "{host}",
                 "--port": "{port}",
-                "--served-model-name": f"{model.name}-base" if model.name in adapters else model.name,
+                "--served-model-name": f"{served}-base" if served in adapters else served,
                 "--max-model-len": options.context,
                 "--max-num-seqs": options.slots or model.slots,
                 "--tensor-parallel-size": options.tensor_parallel if options.tensor_parallel > 1 else None,
@@ -123,8 +140,10 @@ def _flags(model: ModelSettings, options: VllmOptions) -> tuple[str, ...]:
                 "--gpu-memory-utilization": options.memory_share,
                 "--quantization": options.quantization,
                 "--seed": options.seed,
+                # The CPU build refuses the flag, and sleeps without it, though that frees nothing.
+                "--enable-sleep-mode": options.sleep and build != "cpu",
                 "--trust-remote-code": options.trust_remote_code,
-                "--enable-lora": bool(adapters),
+                "--enable-lora": bool(adapters) or options.runtime_lora,
                 "--max-lora-rank": _rank(adapters),
             }
         ),

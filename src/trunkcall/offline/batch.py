@@ -7,14 +7,12 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-from msgspec import UNSET
-
 from trunkcall.control.dispatch import Dispatch, Lease, Pool
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Fault
 from trunkcall.core.meter import Meter
-from trunkcall.core.ports import Counts, Embeds, Generates
-from trunkcall.core.requests import Count, Embed, Generate, Templating, TextPrompt, TokenPrompt, Vectors
+from trunkcall.core.ports import Embeds, Generates
+from trunkcall.core.requests import Embed, Generate, TextPrompt, TokenPrompt, Vectors
 from trunkcall.offline.outputs import Collected, RequestOutput
 
 _LOOK_SECONDS: Final = 0.5
@@ -33,13 +31,13 @@ async def ready(dispatch: Dispatch, pool: Pool, told: Callable[[str], None]) -> 
 
     Raises ServingError when it cannot be started.
     """
-    granted = asyncio.create_task(_lease(dispatch, pool.settings.name, None))
+    starting = asyncio.create_task(granted(dispatch, pool.settings.name, None))
     try:
-        while not (await asyncio.wait({granted}, timeout=_LOOK_SECONDS))[0]:
+        while not (await asyncio.wait({starting}, timeout=_LOOK_SECONDS))[0]:
             told(next((line for replica in pool.replicas for line in replica.log()[-1:]), ""))
-        granted.result().release()
+        starting.result().release()
     finally:
-        granted.cancel()
+        starting.cancel()
 
 
 async def generate_all(
@@ -93,7 +91,7 @@ async def _one(
     attempts = 0
     while True:
         attempts += 1
-        lease = await _lease(dispatch, request.model, avoid)
+        lease = await granted(dispatch, request.model, avoid)
         try:
             return await answer(lease, request)
         except ServingError as error:
@@ -105,17 +103,18 @@ async def _one(
             lease.release()
 
 
-async def _lease(dispatch: Dispatch, model: str, avoid: str | None) -> Lease:
-    granted = dispatch.lease(model, avoid=avoid)
-    if isinstance(granted, Lease):
-        return granted
+async def granted(dispatch: Dispatch, model: str, avoid: str | None) -> Lease:
+    """The right to ask a model, when it is this request's turn; avoid and errors: as in Dispatch.lease."""
+    given = dispatch.lease(model, avoid=avoid)
+    if isinstance(given, Lease):
+        return given
     try:
         # A start and an answer each have a limit of their own, so this has one.
-        lease = await granted.future
-        granted.taken = True
+        lease = await given.future
+        given.taken = True
         return lease
     finally:
-        granted.close()
+        given.close()
 
 
 async def _generate(lease: Lease, request: Generate) -> RequestOutput:
@@ -132,29 +131,15 @@ async def _generate(lease: Lease, request: Generate) -> RequestOutput:
     return RequestOutput(
         request_id=meter.id,
         prompt=request.prompt.texts[0] if isinstance(request.prompt, TextPrompt) else None,
-        prompt_token_ids=await _prompt_ids(lease, request),
+        prompt_token_ids=request.prompt.prompts[0] if isinstance(request.prompt, TokenPrompt) else collected.prompt_ids,
         outputs=collected.outputs(),
         usage=collected.usage,
         dropped=tuple(name for name in meter.dropped if name != _OURS),
     )
 
 
-async def _prompt_ids(lease: Lease, request: Generate) -> tuple[int, ...] | None:
-    """The prompt as an engine of ours saw it; an upstream is not asked a second time."""
-    if isinstance(request.prompt, TokenPrompt):
-        return request.prompt.prompts[0]
-    # What is counted is the conversation alone, in the model's own template.
-    plain = request.shape.tools is UNSET and request.templating == Templating()
-    if not (lease.replica.managed and plain and isinstance(lease.backend, Counts)):
-        return None
-    try:
-        return (await lease.backend.count(Count(model=request.model, prompt=request.prompt))).ids
-    except ServingError:
-        # The answer is there, which is what was asked for.
-        return None
-
-
 async def _embed(lease: Lease, request: Embed) -> Vectors:
     if not isinstance(lease.backend, Embeds):
         raise ServingError("unsupported", f"{request.model!r} does not give embeddings", param="model")
-    return await lease.backend.embed(request)
+    meter = Meter(uuid.uuid4().hex, model=request.model, protocol="python", stream=False)
+    return await lease.backend.embed(request, meter)

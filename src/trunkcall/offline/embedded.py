@@ -6,6 +6,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 import uvloop
@@ -50,17 +51,26 @@ class Embedded:
 
         Raises what the work raises; ServingError (bad_request) after `close`.
         """
-        if not self._finish.alive:
-            work.close()
-            raise ServingError("bad_request", "this LLM was closed; make a new one")
         ended = threading.Event()
-        future = asyncio.run_coroutine_threadsafe(_until_ended(work, ended), self._loop)
+        try:
+            future = self.start(_until_ended(work, ended))
+        except ServingError:
+            # Not begun, the outer one has not taken the inner one over.
+            work.close()
+            raise
         try:
             return future.result()
         except BaseException:
             if future.cancel():
                 ended.wait(_CANCEL_SECONDS)
             raise
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin some work on the loop without waiting for it; raises ServingError (bad_request) after `close`."""
+        if not self._finish.alive:
+            work.close()
+            raise ServingError("bad_request", "this LLM was closed; make a new one")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
         """End the children and the thread; once is enough."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, cast
@@ -21,6 +21,7 @@ from trunkcall.offline.embedded import Embedded
 from trunkcall.offline.outputs import EmbeddingOutput, EmbeddingRequestOutput, RequestOutput
 from trunkcall.offline.progress import bar, starting
 from trunkcall.offline.sampling import Conversation, Prompt, Sampling, SamplingParams, read_sampling
+from trunkcall.offline.stream import pieces
 from trunkcall.takeover import shims
 
 _EMBEDDED_AT_ONCE: Final = 32
@@ -116,6 +117,11 @@ class LLM:
         chosen = _one_each(sampling_params, len(conversations))
         requests = [asking.chat(self._model, *pair, more) for pair in zip(conversations, chosen, strict=True)]
         return self._answer(requests, use_tqdm)
+
+    def stream(self, messages: Conversation, sampling_params: Sampling | None = None, **more: Any) -> Generator[str]:
+        """The answer to one conversation, piece by piece; closing the iterator stops the work. Like `chat` else."""
+        request = asking.chat(self._model, messages, read_sampling(sampling_params), more)
+        return pieces(self._embedded, request)
 
     def embed(self, texts: Prompt | Sequence[Prompt], *, use_tqdm: bool = True) -> list[EmbeddingRequestOutput]:
         """The vector of each text, in their order; for models that were started for it."""

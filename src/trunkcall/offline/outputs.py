@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
-from trunkcall.core.events import Event, Finish, FinishReason, Refusal, Text, Thinking, TokenLogprob, ToolCall, Usage
+from trunkcall.core.events import (
+    Event,
+    Finish,
+    FinishReason,
+    PromptIds,
+    Refusal,
+    Text,
+    Thinking,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+)
 
 
 class ToolCalled(msgspec.Struct, frozen=True):
@@ -18,8 +29,8 @@ class ToolCalled(msgspec.Struct, frozen=True):
 class CompletionOutput(msgspec.Struct, frozen=True, kw_only=True):
     """One answer.
 
-    token_ids and logprobs: None where the engine does not tell them (llama.cpp has no ids); logprobs: natural
-    logarithms, one entry per token; stop_reason: the stop string that ended it.
+    token_ids and logprobs: None where the engine does not tell them (llama.cpp has no ids of tool calls);
+    logprobs: natural logarithms, one entry per token; stop_reason: the stop string that ended it.
     """
 
     index: int
@@ -40,8 +51,8 @@ class CompletionOutput(msgspec.Struct, frozen=True, kw_only=True):
 class RequestOutput(msgspec.Struct, frozen=True, kw_only=True):
     """The answers to one prompt.
 
-    prompt: its text, None for token ids and conversations; prompt_token_ids: None where nobody can tell
-    them, as with upstreams and tools; dropped: names of parameters that the engine could not honour.
+    prompt: its text, None for token ids and conversations; prompt_token_ids: None where the engine does not
+    tell them; dropped: names of parameters that the engine could not honour.
     """
 
     request_id: str
@@ -72,6 +83,7 @@ class Collected:
     def __init__(self) -> None:
         self._choices: dict[int, _Choice] = {}
         self.usage: Usage | None = None
+        self.prompt_ids: tuple[int, ...] | None = None
 
     def feed(self, event: Event) -> None:
         """Take in an event; a Fault is the caller's to raise."""
@@ -95,6 +107,8 @@ class Collected:
                 self._choice(index).finish = event
             case Usage():
                 self.usage = event
+            case PromptIds():
+                self.prompt_ids = event.ids
             case _:
                 pass
 

@@ -23,6 +23,7 @@ LONGEST_LINE: Final = 2000
 _LAST_WORDS_SECONDS: Final = 0.2
 """How long the output of an ended child may still come; a grandchild may hold the pipe for ever."""
 
+_SAYS_HOW: Final = re.compile(r"exit code \d|killed by (SIG|signal )")
 _LOOKS_BAD: Final = re.compile(r"error|exception|fatal|fail|cannot|abort|panic|out of memory|killed", re.IGNORECASE)
 
 
@@ -186,7 +187,10 @@ def exit_reason(code: int, reported: str, log: Sequence[str], *, stopped: bool =
         ended = f"exit code {code}"
     lines = [line.strip() for line in log if line.strip()]
     telling = next((line for line in reversed(lines) if _LOOKS_BAD.search(line)), lines[-1] if lines and code else "")
-    return f"{telling} ({ended})" if telling else ended
+    if not telling:
+        return ended
+    # The runner of a foreign server tells that one's end, which is its own too.
+    return telling if _SAYS_HOW.search(telling) else f"{telling} ({ended})"
 
 
 def _own(handle: Handle) -> LocalChild:

@@ -31,9 +31,6 @@ T = TypeVar("T")
 Keep = Callable[[str, bytes], None]
 """Takes the id of a tool call and what the model wants to see again with it."""
 
-UNTOLD: Final = -1
-"""Stands for each token of a count, of which the API tells only how many there are."""
-
 _ENDS: Final[dict[str, FinishReason]] = {"STOP": "stop", "MAX_TOKENS": "length", "CONTINUATION": "length"}
 
 _FILTERED: Final = frozenset(
@@ -330,8 +327,8 @@ def read_embedding_answer(body: bytes) -> Vectors:
 
 
 def read_count(body: bytes) -> Tokens:
-    """As many UNTOLD as a countTokens answer tells; raises ServingError (upstream_error)."""
-    return Tokens((UNTOLD,) * _decode(_count, body, "count").totalTokens)
+    """The number of a countTokens answer, which does not say which tokens; raises ServingError (upstream_error)."""
+    return Tokens(_decode(_count, body, "count").totalTokens)
 
 
 def read_models(body: bytes) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from trunkcall.core.events import (
     Fault,
     Finish,
     Notice,
+    PromptIds,
     PromptTokens,
     Queue,
     Refusal,
@@ -105,6 +106,7 @@ class ChatEmitter(_Answer):
 
     def __init__(self, request: Generate, stream: bool) -> None:
         super().__init__(request, stream, chat_answer)
+        self._prompt = b""
 
     def feed(self, event: Event) -> bytes:
         """Bytes to send now; empty for a whole answer that is still growing."""
@@ -150,15 +152,21 @@ class ChatEmitter(_Answer):
                 return b""
             case Notice():
                 return self._open(0) + self._notice(event, b'"delta":{}')
+            case PromptIds():
+                if self._request.reporting.token_ids:
+                    self._prompt = b'"prompt_token_ids":%b,' % _encode(event.ids)
+                return b""
             case PromptTokens():
                 return b""
 
     def _open(self, index: int) -> bytes:
-        """The chunk that begins a choice, the first time it is needed."""
+        """The chunk that begins a choice, the first time it is needed; the first of all tells the prompt's tokens."""
         if index in self._heads:
             return b""
-        head = self._heads[index] = b'%b"choices":[{"index":%d,"delta":' % (self._head, index)
-        return b'%b{"role":"assistant","content":""%b' % (head, _UNFINISHED)
+        prompt, self._prompt = self._prompt, b""
+        delta = b'"choices":[{"index":%d,"delta":' % index
+        self._heads[index] = self._head + delta
+        return b'%b%b%b{"role":"assistant","content":""%b' % (self._head, prompt, delta, _UNFINISHED)
 
     def _delta(
         self,
@@ -191,6 +199,7 @@ class CompletionEmitter(_Answer):
         super().__init__(request, stream, completion_answer)
         self._offsets: dict[int, int] = {}
         self._prompts: list[tuple[TokenLogprob, ...]] = []
+        self._prompt_ids: dict[int, tuple[int, ...]] = {}
 
     def feed(self, event: Event) -> bytes:
         """Bytes to send now; empty for a whole answer that is still growing.
@@ -210,7 +219,8 @@ class CompletionEmitter(_Answer):
         match event:
             case Text():
                 token_ids = event.token_ids if self._request.reporting.token_ids else None
-                return self._open(event.index) + self._piece(event.index, event.text, event.logprobs, token_ids)
+                told = b"" if token_ids is None else b'"token_ids":%b,' % _encode(token_ids)
+                return self._open(event.index) + self._piece(event.index, event.text, event.logprobs, told)
             case Finish():
                 opened = self._open(event.index)
                 reason = _encode(completion_finish(event.reason))
@@ -227,6 +237,10 @@ class CompletionEmitter(_Answer):
             case PromptTokens():
                 self._prompts.append(event.tokens)
                 return b""
+            case PromptIds():
+                if self._request.reporting.token_ids:
+                    self._prompt_ids[event.place] = event.ids
+                return b""
             case Fault():
                 return self.fault(event.error)
             case Queue():
@@ -240,29 +254,32 @@ class CompletionEmitter(_Answer):
                 return b""
 
     def _open(self, index: int) -> bytes:
-        """The echo of the prompt where one was asked for, the first time a choice speaks."""
+        """The prompt's tokens and its echo where they were asked for, the first time a choice speaks."""
         if index in self._heads:
             return b""
         self._heads[index] = b'%b"choices":[{"index":%d,"text":' % (self._head, index)
         text, tokens = echo_of(self._request, self._prompts, index)
-        return self._piece(index, text, tokens or None, None, first=True) if text else b""
+        ids = self._prompt_ids.get(index // (self._request.sampling.n or 1))
+        told = b"" if ids is None else b'"prompt_token_ids":%b,' % _encode(ids)
+        return self._piece(index, text, tokens or None, told, first=True) if text or told else b""
 
     def _piece(
         self,
         index: int,
         text: str,
         logprobs: tuple[TokenLogprob, ...] | None,
-        token_ids: tuple[int, ...] | None,
+        ids: bytes,
         *,
         first: bool = False,
     ) -> bytes:
+        """ids: the members that tell tokens, with a comma behind each."""
         offset = self._offsets.get(index, 0)
         self._offsets[index] = offset + len(text)
         return b'%b%b,"logprobs":%b,%b"finish_reason":null}]}\n\n' % (
             self._heads[index],
             _encode(text),
             _encode(completion_logprobs(logprobs, offset, first)),
-            b'"token_ids":%b,' % _encode(token_ids) if token_ids is not None else b"",
+            ids,
         )
 
 

@@ -17,6 +17,7 @@ from trunkcall.core.events import (
     Finish,
     FinishReason,
     Notice,
+    PromptIds,
     PromptTokens,
     Refusal,
     Start,
@@ -90,6 +91,7 @@ class _Choice(msgspec.Struct):
     logprobs: _Logprobs | None = None
     finish_reason: str | None = None
     token_ids: tuple[int, ...] | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
     stop_reason: str | int | None = None
 
 
@@ -126,6 +128,7 @@ class _Answer(msgspec.Struct):
     created: float | None = None
     system_fingerprint: str | None = None
     choices: list[_Choice] | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
     usage: WireUsage | None = None
     error: Raw = Raw(b"")
     notices: Raw = Raw(b"")
@@ -175,6 +178,7 @@ class ChatStreamReader:
         self._echoes: dict[int, str] = {}
         self._held: dict[int, tuple[str, tuple[TokenLogprob, ...]]] = {}
         self._per_prompt = 1
+        self._prompts: set[int] = set()
 
     def feed(self, payload: bytes) -> list[Event]:
         """The events of one payload, the data of one server-sent event; nothing after a Fault or [DONE]."""
@@ -201,6 +205,8 @@ class ChatStreamReader:
             )
         if answer.notices:
             events.extend(_read_notices(answer.notices))
+        if answer.prompt_token_ids is not None:
+            self._prompt_ids(0, answer.prompt_token_ids, events)
         for choice in answer.choices or ():
             if choice.index not in self._finished:
                 self._open.add(choice.index)
@@ -228,8 +234,15 @@ class ChatStreamReader:
         self._over = True
         return [Fault(error)]
 
+    def _prompt_ids(self, place: int, ids: tuple[int, ...], events: list[Event]) -> None:
+        if place not in self._prompts:
+            self._prompts.add(place)
+            events.append(PromptIds(place, ids))
+
     def _read(self, choice: _Choice, events: list[Event]) -> None:
         index = choice.index
+        if choice.prompt_token_ids is not None:
+            self._prompt_ids(index // self._per_prompt, choice.prompt_token_ids, events)
         delta = choice.delta or choice.message
         text = choice.text
         if delta is not None:
@@ -313,8 +326,9 @@ class CompletionStreamReader(ChatStreamReader):
 
     def __init__(self, request: Generate | None = None) -> None:
         super().__init__()
-        if request is not None and request.reporting.echo and isinstance(request.prompt, TextPrompt):
+        if request is not None:
             self._per_prompt = request.sampling.n or 1
+        if request is not None and request.reporting.echo and isinstance(request.prompt, TextPrompt):
             for position, text in enumerate(request.prompt.texts):
                 if text:
                     first = position * self._per_prompt

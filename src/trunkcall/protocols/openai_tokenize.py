@@ -46,7 +46,8 @@ def read_tokens(body: bytes) -> Tokens:
     the fields of this request and answers with no tokens.
     """
     try:
-        return Tokens(_answer.decode(body).tokens)
+        answer = _answer.decode(body)
+        return Tokens(len(answer.tokens), answer.tokens, answer.max_model_len)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ServingError(
             "unsupported",

@@ -14,6 +14,7 @@ from trunkcall.core.events import (
     Fault,
     Finish,
     Notice,
+    PromptIds,
     PromptTokens,
     Queue,
     Refusal,
@@ -53,6 +54,7 @@ class Collected:
         self.start = Start("", "", 0)
         self.choices: dict[int, _Choice] = {}
         self.prompts: list[tuple[TokenLogprob, ...]] = []
+        self.prompt_ids: dict[int, tuple[int, ...]] = {}
         self.usage: Usage | None = None
         self.notices: list[Notice] = []
 
@@ -83,6 +85,8 @@ class Collected:
                 self.start = event
             case PromptTokens():
                 self.prompts.append(event.tokens)
+            case PromptIds():
+                self.prompt_ids[event.place] = event.ids
             case Fault():
                 raise event.error
             case Notice():
@@ -133,6 +137,8 @@ def chat_answer(whole: Collected, request: Generate) -> dict[str, Any]:
             entry["token_ids"] = choice.token_ids
         choices.append(entry)
     made["choices"] = choices
+    if 0 in whole.prompt_ids and request.reporting.token_ids:
+        made["prompt_token_ids"] = whole.prompt_ids[0]
     _add_end(made, whole)
     return made
 
@@ -152,6 +158,9 @@ def completion_answer(whole: Collected, request: Generate) -> dict[str, Any]:
         }
         if choice.token_ids and request.reporting.token_ids:
             entry["token_ids"] = choice.token_ids
+        prompt_ids = whole.prompt_ids.get(index // (request.sampling.n or 1))
+        if prompt_ids is not None and request.reporting.token_ids:
+            entry["prompt_token_ids"] = prompt_ids
         choices.append(entry)
     made["choices"] = choices
     _add_end(made, whole)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -109,10 +109,15 @@ class Strip:
 
 
 class Editor:
-    """Rewrites the chunks of one request where the engine's differ in meaning from OpenAI's."""
+    """Rewrites the chunks of one request where the engine's differ in meaning from OpenAI's.
 
-    def __init__(self, asked: Asked) -> None:
+    prompts: the tokens of each prompt, where they are told.
+    """
+
+    def __init__(self, asked: Asked, prompts: Sequence[Sequence[int]] = ()) -> None:
         self._asked = asked
+        self._prompts = prompts
+        self._told = [not prompts] * (1 if asked.chat else len(asked.bodies))
         self.id: str | None = None
         """The first chunk's; all answers share it."""
         self._echo = list(asked.echo)
@@ -125,10 +130,16 @@ class Editor:
         if self.id is None:
             self.id = said["id"]
         said["id"] = self.id
+        if self._asked.chat and not self._told[0]:
+            self._told[0] = True
+            said["prompt_token_ids"] = self._prompts[0]
         for choice in said["choices"]:
             choice["index"] = index
             logprobs = choice.get("logprobs")
             if not self._asked.chat:
+                if not self._told[index]:
+                    self._told[index] = True
+                    choice["prompt_token_ids"] = self._prompts[index // self._asked.n]
                 text: str = choice["text"]
                 if logprobs is not None:
                     choice["logprobs"] = self._legacy_logprobs(index, logprobs["content"])
@@ -187,14 +198,14 @@ class Answers:
 
 
 class Streamed:
-    """The answer as server-sent events; engine chunks that need no edit pass as they are."""
+    """The answer as server-sent events; engine chunks that need no edit pass as they are. prompts: see Editor."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, prompts: Sequence[Sequence[int]] = ()) -> None:
         self._answers = Answers(asked)
-        plain = len(asked.bodies) == 1 and not asked.echo
+        plain = len(asked.bodies) == 1 and not asked.echo and not prompts
         if asked.logprobs is not None:
             plain = plain and asked.chat and asked.logprobs > 0
-        self._editor = None if plain else Editor(asked)
+        self._editor = None if plain else Editor(asked, prompts)
         self.complete = False
         """All has been said; the last bytes held the terminator."""
 
@@ -222,11 +233,11 @@ class Streamed:
 
 
 class Whole:
-    """The answer in one piece, put together from the same chunks."""
+    """The answer in one piece, put together from the same chunks. prompts: see Editor."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, prompts: Sequence[Sequence[int]] = ()) -> None:
         self._answers = Answers(asked)
-        self._editor = Editor(asked)
+        self._editor = Editor(asked, prompts)
         self._head: _Object = {}
         self._choices = [_Choice(asked.chat) for _ in asked.bodies]
 
@@ -257,6 +268,8 @@ class Whole:
             "choices": [choice.whole(index) for index, choice in enumerate(self._choices)],
             "usage": self._answers.usage(),
         }
+        if "prompt_token_ids" in self._head:
+            answer["prompt_token_ids"] = self._head["prompt_token_ids"]
         timings = self._answers.strips[0].timings
         if timings is not None:
             answer["timings"] = timings
@@ -271,6 +284,8 @@ class _Choice:
         self._calls: dict[int, _Object] = {}
         self._logprobs: dict[str, list[Any]] | None = None
         self._finish: str | None = None
+        self._ids: list[int] = []
+        self._prompt: Sequence[int] | None = None
 
     def add(self, choice: _Object) -> None:
         said = choice["delta"] if self._chat else choice
@@ -287,6 +302,8 @@ class _Choice:
                 self._logprobs = {name: [] for name in logprobs}
             for name, values in logprobs.items():
                 self._logprobs[name] += values
+        self._ids += choice.get("token_ids", ())
+        self._prompt = choice.get("prompt_token_ids", self._prompt)
         self._finish = choice.get("finish_reason") or self._finish
 
     def _add_call(self, fragment: _Object) -> None:
@@ -301,7 +318,11 @@ class _Choice:
 
     def whole(self, index: int) -> _Object:
         text = "".join(self._text)
-        end = {"logprobs": self._logprobs, "finish_reason": self._finish}
+        end: _Object = {"logprobs": self._logprobs, "finish_reason": self._finish}
+        if self._ids:
+            end["token_ids"] = self._ids
+        if self._prompt is not None:
+            end["prompt_token_ids"] = self._prompt
         if not self._chat:
             return {"index": index, "text": text, **end}
         message: _Object = {"role": "assistant", "content": text if text or not self._calls else None, "refusal": None}

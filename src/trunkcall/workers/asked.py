@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, TypeVar, cast
 
 import msgspec
 
@@ -16,6 +17,9 @@ _T = TypeVar("_T")
 _Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 _TRUE: Final = msgspec.Raw(b"true")
+_REQUIRED: Final = msgspec.Raw(b'"required"')
+_ONE: Final = msgspec.Raw(b"1")
+"""Alternative per token, which is how the engine tells tokens; after sampling, because before it sorts them all."""
 _USAGE: Final = msgspec.Raw(b'{"include_usage":true}')
 
 _SAMPLING: Final = frozenset(
@@ -30,7 +34,7 @@ _SAMPLING: Final = frozenset(
 
 _COMMON: Final = _SAMPLING | frozenset(
     "model stream stream_options max_tokens n logprobs user repetition_penalty return_progress"
-    " safety_identifier prompt_cache_key".split()
+    " safety_identifier prompt_cache_key return_token_ids".split()
 )
 _CHAT: Final = _COMMON | frozenset(
     "messages max_completion_tokens top_logprobs tools tool_choice parallel_tool_calls response_format reasoning_effort"
@@ -45,7 +49,6 @@ _NO_DIFFERENCE: Final[dict[str, tuple[bytes, ...]]] = {
     "modalities": (b'["text"]',),
     "verbosity": (b'"medium"',),
     "suffix": (b'""',),
-    "return_token_ids": (b"false",),
     "return_tokens": (b"false",),
     "min_tokens": (b"0",),
     "add_special_tokens": (b"false",),
@@ -67,17 +70,20 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A request for llama.cpp.
 
     bodies: one engine request per answer, always streamed, the answers to one prompt side
-    by side; n: answers per prompt; logprobs: alternatives per token; echo: texts that the
-    answers begin with, one per prompt; dropped: fields that this engine ignores.
+    by side; prompts: of completions; n: answers per prompt; logprobs: alternatives per token;
+    ids: the tokens of prompts and answers are told; echo: texts that the answers begin with,
+    one per prompt; dropped: fields that this engine ignores.
     """
 
     chat: bool
     bodies: list[bytes]
+    prompts: Sequence[str | list[int]] = ()
     n: int = 1
     stream: bool = False
     usage: bool = False
     timings: bool = False
     logprobs: int | None = None
+    ids: bool = False
     echo: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
@@ -103,6 +109,7 @@ class _Sampled(msgspec.Struct, frozen=True):
     stop: str | list[str] | None = None
     logit_bias: dict[str, float] | list[Any] | None = None
     user: str | None = None
+    return_token_ids: bool | None = None
     timings_per_token: bool | None = None
 
 
@@ -164,8 +171,11 @@ def read_chat(body: bytes, able: Abilities) -> Asked:
         del fields["continue_final_message"]
     dropped = _unknown(fields, _CHAT)
     fields["return_progress"] = _TRUE
-    if "tools" in fields and not asked.tools:
+    if "tools" in fields and (not asked.tools or asked.tool_choice == "none"):
+        # Shown tools that it must not call, a model calls them in the text.
         del fields["tools"]
+    if "tools" in fields and isinstance(asked.tool_choice, dict):
+        _choose_tool(fields, asked.tool_choice, asked.tools or [], dropped)
     if "tools" in fields and not able.supports_tools:
         # The template would not show them to the model, which the engine keeps to itself.
         del fields["tools"]
@@ -186,6 +196,13 @@ def read_chat(body: bytes, able: Abilities) -> Asked:
         fields["top_logprobs"] = msgspec.Raw(b"%d" % max(1, logprobs))
     elif asked.top_logprobs:
         raise ServingError("bad_request", "top_logprobs needs logprobs: true", param="top_logprobs")
+    ids = fields.pop("return_token_ids", None) is not None and bool(asked.return_token_ids)
+    if ids and ("tools" in fields or not all(_plain(message) for message in asked.messages)):
+        # The engine tells no tokens where it looks for calls, and images have none.
+        ids = False
+        dropped.append("return_token_ids")
+    if ids and logprobs is None:
+        fields.update(logprobs=_TRUE, top_logprobs=_ONE, post_sampling_probs=_TRUE)
     return Asked(
         chat=True,
         bodies=_seeded(fields, asked),
@@ -194,8 +211,32 @@ def read_chat(body: bytes, able: Abilities) -> Asked:
         usage=_wants_usage(asked),
         timings=bool(asked.timings_per_token),
         logprobs=logprobs,
+        ids=ids,
         dropped=tuple(dropped),
     )
+
+
+def _choose_tool(
+    fields: dict[str, msgspec.Raw], choice: dict[str, Any], tools: list[dict[str, Any]], dropped: list[str]
+) -> None:
+    """The engine takes a choice by name for one among all, so it is offered that tool alone."""
+    if choice.get("type", "function") != "function":
+        del fields["tool_choice"]
+        dropped.append("tool_choice")
+        return
+    name = _name(choice)
+    named = [tool for tool in tools if name is not None and _name(tool) == name]
+    if not named:
+        raise ServingError(
+            "bad_request", f"tool_choice: there is no tool {name!r}; name one of `tools`", param="tool_choice"
+        )
+    fields["tools"] = msgspec.Raw(_encode(named))
+    fields["tool_choice"] = _REQUIRED
+
+
+def _name(tool: dict[str, Any]) -> Any:
+    function: Any = tool.get("function")
+    return cast("dict[str, Any]", function).get("name") if isinstance(function, dict) else None
 
 
 def read_completion(body: bytes) -> Asked:
@@ -217,8 +258,11 @@ def read_completion(body: bytes) -> Asked:
             echo = tuple(texts)
         else:
             dropped.append("echo")
+    ids = fields.pop("return_token_ids", None) is not None and bool(asked.return_token_ids)
     if asked.logprobs is not None:
         fields["logprobs"] = msgspec.Raw(b"%d" % max(1, asked.logprobs))
+    elif ids:
+        fields.update(logprobs=_ONE, post_sampling_probs=_TRUE)
     bodies: list[bytes] = []
     for prompt in prompts:
         fields["prompt"] = msgspec.Raw(_encode(prompt))
@@ -226,11 +270,13 @@ def read_completion(body: bytes) -> Asked:
     return Asked(
         chat=False,
         bodies=bodies,
+        prompts=prompts,
         n=n,
         stream=bool(asked.stream),
         usage=_wants_usage(asked),
         timings=bool(asked.timings_per_token),
         logprobs=asked.logprobs,
+        ids=ids,
         echo=echo,
         dropped=tuple(dropped),
     )
@@ -297,6 +343,10 @@ def read_tokenize(body: bytes, able: Abilities) -> AskedTokens | None:
     fields.pop("add_special_tokens", None)
     dropped = tuple(_unknown(fields, frozenset(("model", "prompt"))))
     return AskedTokens(text=asked.prompt, special=asked.add_special_tokens is not False, dropped=dropped)
+
+
+def _plain(message: _Message) -> bool:
+    return not isinstance(message.content, list) or all(part.type == "text" for part in message.content)
 
 
 def _check_plain(content: str | list[_Part] | None, path: str) -> None:

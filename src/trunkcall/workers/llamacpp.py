@@ -38,6 +38,7 @@ from trunkcall.workers.asked import (
     read_tokenize,
 )
 from trunkcall.workers.native import LoadError, Native
+from trunkcall.workers.spelling import Spelling
 
 _GRACE_SHARE: Final = 0.8
 """Of the time until our parent kills us, for answers that are on their way."""
@@ -66,6 +67,19 @@ class _Tokenized(msgspec.Struct):
     tokens: list[int]
 
 
+class _Written(msgspec.Struct):
+    id: int
+    piece: str | list[int]
+
+
+class _Pieces(msgspec.Struct):
+    tokens: list[_Written]
+
+
+class _Detokenized(msgspec.Struct):
+    content: str
+
+
 class _EngineFailure(msgspec.Struct):
     error: dict[str, int | str]
 
@@ -86,6 +100,7 @@ class HostApi:
         self._relay = relay
         self._embeddings = settings.embeddings
         self._adapters = Adapters(len(settings.lora))
+        self._spelling = Spelling(self._pieces, self._written)
         self._props = props
         self._models = models
         described = msgspec.json.decode(props.body, type=_Props)
@@ -126,8 +141,17 @@ class HostApi:
         self._refuse_when_draining()
         _note_dropped(exchange, asked.dropped)
         asked = msgspec.structs.replace(asked, bodies=self._adapters.apart(asked.bodies))
+        prompts = await self._prompts(asked) if asked.ids else ()
         answer = _stream if asked.stream else _whole
-        await self._relay.run(exchange, partial(answer, self._native, asked, method))
+        await self._relay.run(exchange, partial(answer, self._native, asked, method, prompts, self._spelling))
+
+    async def _prompts(self, asked: Asked) -> list[Sequence[int]]:
+        """The tokens of each prompt."""
+        if asked.chat:
+            return [await self._tokens(await self._render(asked.bodies[0]), special=True)]
+        return [
+            await self._tokens(prompt, special=True) if isinstance(prompt, str) else prompt for prompt in asked.prompts
+        ]
 
     async def _embed(self, exchange: Exchange) -> None:
         self._refuse_when_draining()
@@ -152,10 +176,24 @@ class HostApi:
             return
         _note_dropped(exchange, asked.dropped)
         text = await self._render(asked.conversation) if asked.conversation else asked.text
-        question = {"content": text, "add_special": asked.special, "parse_special": True}
-        answer = await self._ask("POST", "/tokenize", msgspec.json.encode(question))
-        tokens = msgspec.json.decode(answer.body, type=_Tokenized).tokens
+        tokens = await self._tokens(text, special=asked.special)
         await exchange.respond(Response(200, emit_tokens(tokens, self._context)))
+
+    async def _tokens(self, text: str, *, special: bool) -> list[int]:
+        """special: with the tokens that the model has around a prompt."""
+        question = {"content": text, "add_special": special, "parse_special": True}
+        answer = await self._ask("POST", "/tokenize", msgspec.json.encode(question))
+        return msgspec.json.decode(answer.body, type=_Tokenized).tokens
+
+    async def _pieces(self, text: str) -> list[tuple[int, bytes]]:
+        question = {"content": text, "add_special": False, "parse_special": True, "with_pieces": True}
+        answer = await self._ask("POST", "/tokenize", msgspec.json.encode(question))
+        found = msgspec.json.decode(answer.body, type=_Pieces).tokens
+        return [(one.id, one.piece.encode() if isinstance(one.piece, str) else bytes(one.piece)) for one in found]
+
+    async def _written(self, token: int) -> str:
+        answer = await self._ask("POST", "/detokenize", msgspec.json.encode({"tokens": [token]}))
+        return msgspec.json.decode(answer.body, type=_Detokenized).content
 
     async def _scale_adapters(self, exchange: Exchange) -> None:
         body = await exchange.body()
@@ -200,11 +238,20 @@ def _note_dropped(exchange: Exchange, dropped: tuple[str, ...]) -> None:
     exchange.extra_headers.append(dropped_header(dropped))
 
 
-async def _stream(native: Native, asked: Asked, method: Callable[..., object], reply: Reply) -> None:
-    streamed = Streamed(asked)
+async def _stream(
+    native: Native,
+    asked: Asked,
+    method: Callable[..., object],
+    prompts: Sequence[Sequence[int]],
+    spelling: Spelling,
+    reply: Reply,
+) -> None:
+    streamed = Streamed(asked, prompts)
     generation = native.start(method, asked.bodies)
     try:
         async for batch in generation:
+            if asked.ids:
+                batch = await spelling.tell(batch, logprobs=asked.logprobs is not None)
             data = streamed.feed(batch)
             if not data:
                 continue
@@ -223,11 +270,20 @@ async def _stream(native: Native, asked: Asked, method: Callable[..., object], r
         generation.leave()
 
 
-async def _whole(native: Native, asked: Asked, method: Callable[..., object], reply: Reply) -> None:
-    whole = Whole(asked)
+async def _whole(
+    native: Native,
+    asked: Asked,
+    method: Callable[..., object],
+    prompts: Sequence[Sequence[int]],
+    spelling: Spelling,
+    reply: Reply,
+) -> None:
+    whole = Whole(asked, prompts)
     generation = native.start(method, asked.bodies)
     try:
         async for batch in generation:
+            if asked.ids:
+                batch = await spelling.tell(batch, logprobs=asked.logprobs is not None)
             whole.feed(batch)
             if whole.complete:
                 break

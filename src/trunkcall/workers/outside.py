@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -39,6 +40,8 @@ _TAIL_BYTES: Final = 64 * 1024
 _TAIL_LINES: Final = 100
 _LAST_WORDS_SECONDS: Final = 0.3
 """How long the output of an ended server may still come."""
+_OWN_LOOKS: Final = re.compile(rb'^[^\n]*"GET /(?:health|metrics) HTTP/[\d.]+" 200[^\n]*\n', re.MULTILINE)
+"""In an access log, which they would fill; it is written by the line."""
 _DYING_SECONDS: Final = 10.0
 """How long a killed process may be held by the kernel, for instance by a driver."""
 _ORPHANED_SECONDS: Final = 0.8
@@ -80,7 +83,8 @@ class Server(asyncio.SubprocessProtocol):
         self.pid = self._transport.get_pid()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        """It wrote something, which is for our parent's log too."""
+        """It wrote something, which is for our parent's log too, but for notes of our own looks at it."""
+        data = _OWN_LOOKS.sub(b"", data)
         self._tail = (self._tail + data)[-_TAIL_BYTES:]
         with contextlib.suppress(OSError):
             sys.stdout.buffer.write(data)
@@ -108,6 +112,9 @@ class Server(asyncio.SubprocessProtocol):
             await asyncio.wait_for(self.silent.wait(), _LAST_WORDS_SECONDS)
         if self._transport is not None:
             self._transport.close()
+        if self._tail and not self._tail.endswith(b"\n"):
+            # What we say next has a line of its own.
+            self.pipe_data_received(1, b"\n")
         return self.ended.result()
 
 

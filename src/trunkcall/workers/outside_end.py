@@ -26,10 +26,13 @@ _LOOKS_BAD: Final = re.compile(
 _CODE: Final = re.compile(r"\s{4}(raise|return|await|self\.|with) ?|^\s*File \"|\^\^\^|\bat::")
 """Lines of a trace that only repeat the program's text."""
 _POINTS_ELSEWHERE: Final = re.compile(
-    r"root cause above|see (the )?(stack ?trace|logs?)|resource_tracker|leaked|shard.*(failed|cannot) (to )?start"
-    r"|During handling of|direct cause of|Exception ignored",
+    r"root cause above|(see|check) (the )?(stack ?trace|logs?)|resource_tracker|leaked"
+    r"|shard.*(failed|cannot) (to )?start|During handling of|direct cause of|Exception ignored",
     re.IGNORECASE,
 )
+
+_ANSWERED: Final = re.compile(r'"POST \S+ HTTP/[\d.]+" 2\d\d')
+"""A line of an access log: what went wrong before has not kept it from serving."""
 
 
 def explain(name: str, code: int, lines: Sequence[str]) -> str:
@@ -61,11 +64,13 @@ def port_taken(lines: Sequence[str]) -> bool:
 
 def _telling(lines: Sequence[str]) -> str:
     said = [line for line in lines if line.strip() and not _CODE.search(line)]
-    first_hand = [line for line in said if not _POINTS_ELSEWHERE.search(line)]
-    for candidates, pattern in ((first_hand, _RAISED), (said, _RAISED), (first_hand, _LOOKS_BAD)):
-        for line in reversed(candidates):
-            if pattern.search(line):
-                return _shown(line)
+    since = max((number for number, line in enumerate(said, 1) if _ANSWERED.search(line)), default=0)
+    for some in (said[since:], said):
+        first_hand = [line for line in some if not _POINTS_ELSEWHERE.search(line)]
+        for candidates, pattern in ((first_hand, _RAISED), (some, _RAISED), (first_hand, _LOOKS_BAD)):
+            for line in reversed(candidates):
+                if pattern.search(line):
+                    return _shown(line)
     return _shown(said[-1]) if said else ""
 
 

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Iterable
 
-from trunkcall.core.events import Event, Finish, FinishReason, Start, Text, TokenLogprob, ToolCall, Usage
+from trunkcall.core.events import Event, Finish, FinishReason, PromptIds, Start, Text, TokenLogprob, ToolCall, Usage
 from trunkcall.workers.transformers_asked import Asked
 from trunkcall.workers.transformers_text import Alignment, Detokenizer, Stopper
 from trunkcall.workers.transformers_tools import Call, CallReader
@@ -30,9 +30,11 @@ class Answers:
         """Nothing more will come."""
         return self._open == 0
 
-    def start(self) -> Start:
-        """The event before all others."""
-        return Start(secrets.token_hex(12), self._asked.request.model, int(time.time()))
+    def begin(self) -> list[Event]:
+        """The events before all others."""
+        start = Start(secrets.token_hex(12), self._asked.request.model, int(time.time()))
+        told = self._asked.prompts if self._asked.request.reporting.token_ids else ()
+        return [start, *(PromptIds(place, ids) for place, ids in enumerate(told))]
 
     def feed(self, said: Said) -> list[Event]:
         """The events of one token; the choice's `over` tells whether it was the last one of its answer."""

@@ -13,6 +13,7 @@ from trunkcall.core.requests import Generate, Message, MessagesPrompt, TextPromp
 from trunkcall.protocols.openai import requested_fields
 from trunkcall.protocols.openai_messages import emit_messages
 from trunkcall.protocols.openai_paths import PROTOCOL
+from trunkcall.workers.transformers_shapes import Shape, shape_of
 from trunkcall.workers.transformers_wanted import Rules, Wanted
 from trunkcall.workers.transformers_words import Words
 
@@ -23,7 +24,7 @@ _HONOURED: Final = frozenset(
     "temperature top_p top_k min_p typical_p repetition_penalty frequency_penalty presence_penalty seed logit_bias"
     " min_tokens ignore_eos n max_tokens max_completion_tokens stop stop_token_ids include_stop_str_in_output"
     " return_token_ids user logprobs top_logprobs chat_template_kwargs continue_final_message echo"
-    " safety_identifier prompt_cache_key".split()
+    " response_format safety_identifier prompt_cache_key".split()
 )
 _NO_DIFFERENCE: Final[dict[str, tuple[bytes, ...]]] = {
     "service_tier": (b'"auto"', b'"default"'),
@@ -54,7 +55,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A request for the batch.
 
     request: as it is answered, without what was dropped; wanted: `n` answers to each prompt, those of
-    one prompt side by side; stops: strings that end an answer; calls: tool calls are looked for.
+    one prompt side by side; stops: strings that end an answer; calls: tool calls are looked for; shape: what the
+    answers are held to.
     """
 
     request: Generate
@@ -62,6 +64,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     prompts: tuple[tuple[int, ...], ...]
     stops: tuple[str, ...]
     calls: bool
+    shape: Shape | None
     dropped: tuple[str, ...]
 
 
@@ -78,7 +81,12 @@ def ask(request: Generate, words: Words, defaults: Defaults, context: int) -> As
         raise ServingError("bad_request", f"prompt and n ask for more than {MOST_ANSWERS} answers", param="n")
     if _or(request.sampling.best_of, n) != n:
         dropped.append("best_of")
+    shape = shape_of(request, tools=calls)
     rules = _rules(request, defaults, words.size)
+    if shape is not None and rules.banned:
+        # Such an answer has an end of its own.
+        dropped.append("ignore_eos")
+        rules = msgspec.structs.replace(rules, banned=())
     ends = frozenset((*rules.ending, *_or(request.stops.token_ids, ())))
     seed = _or(request.sampling.seed, None)
     wanted = tuple(
@@ -98,6 +106,7 @@ def ask(request: Generate, words: Words, defaults: Defaults, context: int) -> As
         prompts=prompts,
         stops=_or(request.stops.strings, ()),
         calls=calls,
+        shape=shape,
         dropped=tuple(dropped),
     )
 
@@ -241,12 +250,12 @@ def _dropped(request: Generate, words: Words) -> list[str]:
     """OpenAI's names of what this engine ignores and what would have made a difference."""
     shape = request.shape
     tools = bool(shape.tools) and words.takes_tools
+    forced = bool(shape.tool_choice) and shape.tool_choice.mode in ("named", "required")
     raws = request.extra.get(PROTOCOL, {})
     without_effect = {
         "tools": tools or not shape.tools,
-        "tool_choice": not shape.tool_choice or shape.tool_choice.mode in ("none", "auto"),
-        "parallel_tool_calls": shape.parallel_tool_calls is not False or not tools,
-        "response_format": not shape.format or shape.format.kind == "text",
+        "tool_choice": not shape.tool_choice or shape.tool_choice.mode in ("none", "auto") or (tools and forced),
+        "parallel_tool_calls": shape.parallel_tool_calls is not False or not tools or forced,
         "reasoning_effort": words.takes_effort or shape.reasoning_effort is None,
         "best_of": True,
     }

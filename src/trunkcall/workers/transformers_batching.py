@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from trunkcall.core.errors import ServingError
+from trunkcall.workers.transformers_guides import Guide
 from trunkcall.workers.transformers_layout import Piece, pieces_of
 from trunkcall.workers.transformers_passes import Passes, short_of_memory
 from trunkcall.workers.transformers_sampling import Picker, choose
@@ -27,11 +28,11 @@ class _Row:
 
     __slots__ = ("count", "done", "generation", "index", "picker", "slot", "tokens", "wanted")
 
-    def __init__(self, generation: Generation, index: int, wanted: Wanted) -> None:
+    def __init__(self, generation: Generation, index: int, wanted: Wanted, guide: Guide | None) -> None:
         self.generation = generation
         self.index = index
         self.wanted = wanted
-        self.picker = Picker(wanted.rules, wanted.prompt, wanted.seed)
+        self.picker = Picker(wanted.rules, wanted.prompt, wanted.seed, guide)
         self.tokens = list(wanted.prompt)
         """What the model has still to read."""
         self.done = 0
@@ -123,11 +124,11 @@ class Batch:
         """Begin; the thread ends with the process."""
         threading.Thread(target=self._run, name="batch", daemon=True).start()
 
-    def start(self, wanted: Sequence[Wanted]) -> Generation:
-        """Ask for answers; they are numbered as they stand in `wanted`."""
+    def start(self, wanted: Sequence[Wanted], guides: Sequence[Guide] = ()) -> Generation:
+        """Ask for answers; they are numbered as they stand in `wanted`. guides: what each is held to, none for none."""
         generation = Generation(self._loop)
         for index, one in enumerate(wanted):
-            self._asked.put(_Row(generation, index, one))
+            self._asked.put(_Row(generation, index, one, guides[index] if guides else None))
         return generation
 
     async def call(self, work: Callable[[], Any]) -> Any:
@@ -236,6 +237,11 @@ class Batch:
             del row.tokens[: len(piece.tokens)]
         deliveries: list[_Delivery] = []
         for row, chosen in zip(speaking, said, strict=True):
+            if row.picker.failure is not None:
+                deliveries += self._fail([row], row.picker.failure)
+            if row.gone:
+                # This answer, or another to the same request, has failed.
+                continue
             row.count += 1
             row.tokens.append(chosen.token)
             over: Reason | None = None
@@ -260,7 +266,11 @@ class Batch:
             told = ServingError("bug", "the engine failed at this request; its log has the reason")
             if "CUDA error" in str(error):
                 self._when_broken(error)
-        generations = {row.generation for row in failed}
+        return self._fail(failed, told)
+
+    def _fail(self, rows: Sequence[_Row], told: ServingError) -> list[_Delivery]:
+        """End the requests of these rows, which are told why."""
+        generations = {row.generation for row in rows if not row.generation.left}
         for row in [row for row in self._running if row.generation in generations]:
             self._end(row)
         for generation in generations:

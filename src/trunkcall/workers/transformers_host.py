@@ -21,6 +21,7 @@ from trunkcall.workers.transformers_answered import Answers
 from trunkcall.workers.transformers_asked import Asked, Defaults, ask, conversation
 from trunkcall.workers.transformers_batching import Batch
 from trunkcall.workers.transformers_embeddings import Embedder, groups
+from trunkcall.workers.transformers_guides import Guide, Guides
 from trunkcall.workers.transformers_words import Words
 
 _LONG_BODY: Final = 64 * 1024
@@ -71,6 +72,7 @@ class HostApi:
         self._batch = batch
         self._words = words
         self._defaults = defaults
+        self._guides = Guides(words.fast, words.size, defaults.ends)
         self._relay = relay
         self._context = context
         self._generates = generates
@@ -104,8 +106,11 @@ class HostApi:
         make = partial(ask, read(body), self._words, self._defaults, self._context)
         asked = make() if len(body) < _LONG_BODY else await asyncio.to_thread(make)
         _note_dropped(exchange, asked.dropped)
+        guides: Sequence[Guide] = ()
+        if asked.shape is not None:
+            guides = await asyncio.to_thread(self._guides.make, asked.shape, len(asked.wanted))
         emitter = emit(asked.request, asked.request.reporting.stream)
-        await self._relay.run(exchange, partial(_answer, self._batch, self._words, asked, emitter))
+        await self._relay.run(exchange, partial(_answer, self._batch, self._words, asked, guides, emitter))
 
     async def _embed(self, exchange: Exchange) -> None:
         self._refuse_when_draining()
@@ -171,11 +176,13 @@ def _note_dropped(exchange: Exchange, dropped: tuple[str, ...]) -> None:
     exchange.extra_headers.append(dropped_header(dropped))
 
 
-async def _answer(batch: Batch, words: Words, asked: Asked, emitter: Emitter, reply: Reply) -> None:
+async def _answer(
+    batch: Batch, words: Words, asked: Asked, guides: Sequence[Guide], emitter: Emitter, reply: Reply
+) -> None:
     stream = asked.request.reporting.stream
     answers = Answers(asked, words)
-    generation = batch.start(asked.wanted)
-    data = emitter.feed(answers.start())
+    generation = batch.start(asked.wanted, guides)
+    data = b"".join(emitter.feed(event) for event in answers.begin())
     try:
         async for said in generation:
             for one in said:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,7 +108,10 @@ def _adapted(model: Any, adapter: str) -> Any:
     """The model with a PEFT adapter merged into its weights, so that it costs nothing per token."""
     peft = importlib.import_module("peft")
     try:
-        return peft.PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        with warnings.catch_warnings():
+            # peft asks models for a name that transformers is about to give up, which is nothing to an operator.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            return peft.PeftModel.from_pretrained(model, adapter).merge_and_unload()
     except (RuntimeError, ValueError, KeyError) as error:
         if not _OTHER_SHAPE.search(str(error)):
             raise

@@ -9,6 +9,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from trunkcall.core.errors import ServingError
+from trunkcall.workers.transformers_guides import Guide
 from trunkcall.workers.transformers_wanted import Chosen, Rules
 
 _CANDIDATES: Final = 1024
@@ -18,11 +20,14 @@ _CANDIDATES: Final = 1024
 class Picker:
     """One row's rules and what they need to remember.
 
-    seed: the same rules, seed and logits give the same tokens, whatever else is in the batch.
+    seed: the same rules, seed and logits give the same tokens, whatever else is in the batch; guide: what the answer
+    is held to; failure: why it cannot go on.
     """
 
-    def __init__(self, rules: Rules, prompt: Iterable[int], seed: int | None) -> None:
+    def __init__(self, rules: Rules, prompt: Iterable[int], seed: int | None, guide: Guide | None = None) -> None:
         self.rules = rules
+        self._guide = guide
+        self.failure: ServingError | None = None
         self._random = random.Random(seed)
         self._prompt = tuple(set(prompt)) if rules.repetition_penalty != 1 else ()
         self._said: tuple[Tensor, Tensor] | None = None
@@ -37,10 +42,13 @@ class Picker:
     @property
     def adjusts(self) -> bool:
         """Whether `adjust` would change anything now."""
-        return self.touches or self.count < self.rules.min_tokens
+        return self.touches or self._guide is not None or self.count < self.rules.min_tokens
 
     def adjust(self, scores: Tensor) -> None:
-        """Apply penalties, biases and bans to this row's scores, float32 of the vocabulary's size, in place."""
+        """Apply penalties, biases, bans and the guide to this row's scores, float32 of the vocabulary's size, in place.
+
+        A guide that fails leaves the row's `failure`, because other rows go on.
+        """
         rules = self.rules
         if rules.penalised:
             counts, seen = self._memory(scores)
@@ -54,10 +62,20 @@ class Picker:
         banned = rules.banned if self.count >= rules.min_tokens else rules.banned + rules.ending
         if banned:
             scores[torch.tensor(banned, device=scores.device)] = -torch.inf
+        if self._guide is not None:
+            try:
+                self._guide.hold(scores)
+            except ServingError as error:
+                self.failure = error
 
     def note(self, token: int) -> None:
         """This token was chosen."""
         self.count += 1
+        if self._guide is not None and self.failure is None:
+            try:
+                self._guide.take(token)
+            except ServingError as error:
+                self.failure = error
         if self._said is not None:
             counts, seen = self._said
             counts[token] += 1

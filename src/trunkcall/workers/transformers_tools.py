@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -16,7 +16,7 @@ CLOSE: Final = "</tool_call>"
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A call of the tool `name`; arguments is JSON text."""
+    """A call of the tool `name`; arguments is JSON text as the model wrote it."""
 
     name: str
     arguments: str
@@ -24,7 +24,7 @@ class Call(msgspec.Struct, frozen=True):
 
 class _Written(msgspec.Struct):
     name: str
-    arguments: Any = {}
+    arguments: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class CallReader:
@@ -75,7 +75,6 @@ class CallReader:
         except (msgspec.DecodeError, RecursionError):
             return [OPEN + text + (CLOSE if closed else "")]
         self._after_call = True
-        arguments = written.arguments
+        arguments = bytes(written.arguments).decode()
         # Some models write the arguments as JSON in a string.
-        json = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
-        return [Call(written.name, json)]
+        return [Call(written.name, msgspec.json.decode(arguments) if arguments.startswith('"') else arguments)]

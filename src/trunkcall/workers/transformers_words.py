@@ -31,6 +31,8 @@ class Words:
             self._fast.no_truncation()
             self._fast.no_padding()
         self.size = size
+        self.fast = self._fast
+        """As the tokenizers library has it; None for a tokenizer in Python."""
         if template:
             tokenizer.chat_template = template
         found = tokenizer.chat_template

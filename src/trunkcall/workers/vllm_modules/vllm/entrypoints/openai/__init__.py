@@ -1,1 +1,0 @@
-"""Stands in for vLLM's module of this name."""

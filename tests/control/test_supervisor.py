@@ -1,0 +1,107 @@
+"""What the supervisor makes of a plan, with a placement that starts nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from control.told_replicas import Backend
+
+from trunkcall.control.dispatch import Dispatch, Lease, Wait
+from trunkcall.control.supervisor import Supervisor
+from trunkcall.core.errors import ServingError
+from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, Source
+from trunkcall.core.ports import Handle, PlacementEvent, Ready
+
+pytestmark = pytest.mark.anyio
+
+SOURCE = Source("fake", "x", "inner")
+
+
+class Child:
+    pid = 1
+    address = ""
+
+    def log(self) -> tuple[str, ...]:
+        return ()
+
+
+class Placement:
+    """Its children are ready at once and live until they are stopped."""
+
+    async def start(self, spec: LaunchSpec) -> Handle:
+        return Child()
+
+    async def stop(self, handle: Handle, grace: float) -> None:
+        pass
+
+    async def watch(self, handle: Handle) -> AsyncIterator[PlacementEvent]:
+        yield Ready("http://127.0.0.1:1")
+        await asyncio.Event().wait()
+
+
+class World:
+    """A supervisor whose engine plans what the test says; `connected` are the calls of the backend's connect."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.spec = LaunchSpec(**{"command": ("x",), "protocol": "spoken", "slots": 2, **spec})
+        self.planned: list[ModelSettings] = []
+        self.connected: list[tuple[str, str, str]] = []
+        self.dispatch = Dispatch()
+        self.supervisor = Supervisor(
+            self.dispatch, {"local": Placement()}, lambda: Machine(1, 1), lambda scheme: self, self._find
+        )
+
+    def plan(self, model: ModelSettings, machine: Machine) -> LaunchSpec:
+        self.planned.append(model)
+        return self.spec
+
+    def _find(self, scheme: str) -> Any:
+        if scheme != "spoken":
+            raise ServingError("bad_request", f"there is no backend {scheme!r}")
+        return self._connect
+
+    def _connect(self, target: str, settings: ModelSettings, model: str) -> Backend:
+        self.connected.append((target, settings.name, model))
+        return Backend()
+
+
+def model(name: str = "m") -> ModelSettings:
+    return ModelSettings(name=name, sources=(SOURCE,), options={"a": 1}, key="env:KEY")
+
+
+async def lease(world: World, name: str) -> Lease:
+    found = world.dispatch.lease(name)
+    return await asyncio.wait_for(found.future, 5) if isinstance(found, Wait) else found
+
+
+async def test_a_protocol_that_nobody_speaks_is_found_when_the_model_is_added() -> None:
+    world = World(protocol="smtp")
+    with pytest.raises(ServingError, match="'smtp'"):
+        world.supervisor.add(model())
+    assert world.dispatch.pools == {}
+
+
+@pytest.mark.parametrize("called", ["", "inner"])
+async def test_the_backend_is_told_what_the_replica_calls_the_model(called: str) -> None:
+    world = World(model=called)
+    world.supervisor.add(model())
+    await lease(world, "m")
+    assert world.connected == [("http://127.0.0.1:1", "m", called)]
+    assert world.planned[-1].sources == (SOURCE,)
+    await world.supervisor.aclose()
+
+
+async def test_adapters_of_a_plan_are_models() -> None:
+    world = World(adapters=("a", "b"))
+    pool = world.supervisor.add(model())
+    assert (await lease(world, "b")).replica is pool.replicas[0]
+    assert pool.replicas[0].backend.controls.adapters == {"a", "b"}  # type: ignore[union-attr]
+    with pytest.raises(ServingError, match="there is a model 'a'"):
+        world.supervisor.add(model("other"))
+    assert set(world.dispatch.pools) == {"m", "a", "b"}
+    await world.supervisor.remove("m", 0)
+    assert world.dispatch.pools == {}
+    await world.supervisor.aclose()
