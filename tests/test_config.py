@@ -79,7 +79,7 @@ def test_a_whole_file(home: Path) -> None:
     found = read(
         home,
         """
-listen: [8000, {host: "::1", port: 9000, apis: [kuwa_kernel]}]
+listen: [8000, {host: "::1", port: 9000, apis: [kuwa_kernel], certificate: tls/cert.pem, private_key: /tls/key.pem}]
 models:
   on: pocket
   chat: {source: models/a.gguf, slots: 4, queue: 7, preload: true, options: {context: 4096}, env: {CUDA_VISIBLE_DEVICES: 0}}
@@ -96,7 +96,10 @@ stall_timeout: 1h30m
 drain_timeout: 0.5
 """,
     ).settings
-    assert found.listen == (Listener("127.0.0.1", 8000), Listener("::1", 9000, ("kuwa_kernel",)))
+    encrypted = Listener(
+        "::1", 9000, ("kuwa_kernel",), certificate=str(Path.cwd() / "tls/cert.pem"), private_key="/tls/key.pem"
+    )
+    assert found.listen == (Listener("127.0.0.1", 8000), encrypted)
     assert list(found.models) == ["on", "chat", "two", "big"]
     chat = found.models["chat"]
     assert chat.sources == (Source("llamacpp", str(Path.cwd() / "models/a.gguf")),)
@@ -128,6 +131,10 @@ MISTAKES = [
     ("\nstall_timeout: soon", "trunkcall.yaml:2: stall_timeout: 'soon' is not a duration; write seconds or for example 500ms, 10m, 1h30m"),
     ("listen: 127.0.0.1", "trunkcall.yaml:1: listen: '127.0.0.1' is not an address; write HOST:PORT, such as 127.0.0.1:8000"),
     ("listen: {port: 99999}", "trunkcall.yaml:1: listen.port: expected a whole number <= 65535"),
+    (
+        "listen: {port: 1, certificate: c.pem}",
+        "trunkcall.yaml:1: listen: certificate and private_key go together: give both or neither",
+    ),
     ("listen: []", "trunkcall.yaml:1: listen: needs one address at least, such as 127.0.0.1:8000"),
     ("keys: sk-secret", "trunkcall.yaml:1: keys: a key is written as env:NAME or file:PATH, so that no secret stands in the settings"),
     ("- a", "trunkcall.yaml:1: must be a mapping of settings, such as `log_level: info`"),

@@ -35,6 +35,7 @@ from trunkcall.machine import look
 from trunkcall.net.credentials import read_secret
 from trunkcall.net.listeners import Application, Guard, Listening, bind
 from trunkcall.net.relay import Relay
+from trunkcall.net.tls import identity
 from trunkcall.store import ledger
 from trunkcall.store.importer import Importer
 from trunkcall.store.journal import FileJournal
@@ -108,7 +109,7 @@ class _Process:
             importing = tasks.create_task(self._importer.run())
             residents = [tasks.create_task(self._registry.live())]
             residents += [tasks.create_task(self._live(api, url)) for api, url in self._residents]
-            self._home.write_server(os.getpid(), listening[0].url)
+            self._home.write_server(os.getpid(), listening[0].url, self._replaces)
             _settle()
             self._greet(listening)
             await self._stopping.wait()
@@ -167,7 +168,8 @@ class _Process:
                 cors=self._settings.cors,
                 guard=self._guard(access, listener),
             )
-            opened = Listening(application, bound)
+            tls = identity(listener.certificate, listener.private_key) if listener.certificate else None
+            opened = Listening(application, bound, tls=tls)
             await opened.start()
             listening.append(opened)
             self._residents += [(api, opened.url) for api in apis if isinstance(api, Resident)]

@@ -43,7 +43,7 @@ class Listener(msgspec.Struct, frozen=True, omit_defaults=True):
 
     apis: what is served there, empty for the main port's list; options: by api; allow_from:
     networks that may call, empty for all; workers_from: networks beside loopback whose workers
-    may register.
+    may register; certificate and private_key: PEM files to speak TLS with, empty for none.
     """
 
     host: str = "127.0.0.1"
@@ -52,6 +52,8 @@ class Listener(msgspec.Struct, frozen=True, omit_defaults=True):
     options: dict[str, dict[str, Any]] = {}
     allow_from: tuple[str, ...] = ()
     workers_from: tuple[str, ...] = ()
+    certificate: str = ""
+    private_key: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,18 +231,20 @@ def _read_listen(value: Any, place: Place, base: Path) -> tuple[Listener, ...]:
         entries = cast(list[Any], value)
         if not entries:
             raise ServingError("bad_request", f"{place('')}: needs one address at least, such as 127.0.0.1:8000")
-        return tuple(_read_listener(entry, place(f"[{number}]")) for number, entry in enumerate(entries))
+        return tuple(_read_listener(entry, place(f"[{number}]"), base) for number, entry in enumerate(entries))
     if isinstance(value, str):
-        return tuple(_read_listener(word, place("")) for word in value.split()) or _read_listen([], place, base)
-    return (_read_listener(value, place("")),)
+        return tuple(_read_listener(word, place(""), base) for word in value.split()) or _read_listen([], place, base)
+    return (_read_listener(value, place(""), base),)
 
 
-def _read_listener(value: Any, at: str) -> Listener:
+def _read_listener(value: Any, at: str, base: Path) -> Listener:
     if isinstance(value, dict):
         entry = msgspec.convert(value, ListenerEntry)
         for name in entry.options:
             if name not in entry.apis:
                 raise ServingError("bad_request", f"{at}: options of {name!r}, which is not among the apis here")
+        if bool(entry.certificate) != bool(entry.private_key):
+            raise ServingError("bad_request", f"{at}: certificate and private_key go together: give both or neither")
         return Listener(
             entry.host,
             entry.port,
@@ -248,6 +252,8 @@ def _read_listener(value: Any, at: str) -> Listener:
             entry.options,
             networks(entry.allow_from, at),
             networks(entry.workers_from, at),
+            _file(entry.certificate, base),
+            _file(entry.private_key, base),
         )
     return listener(str(value), at)
 
@@ -321,6 +327,10 @@ def reference(text: str, at: str, base: Path | None = None) -> str:
     raise ServingError(
         "bad_request", f"{at}: a key is written as env:NAME or file:PATH, so that no secret stands in the settings"
     )
+
+
+def _file(name: str, base: Path) -> str:
+    return str(base / Path(name).expanduser()) if name else ""
 
 
 def _absolute(source: Source, base: Path) -> Source:
@@ -432,7 +442,7 @@ def _plain(value: Any) -> Any:
         return _USERINFO.sub(r"\1:***@", value)
     if isinstance(value, Listener):
         shown: dict[str, Any] = {"host": value.host, "port": value.port}
-        for field in ("apis", "options", "allow_from", "workers_from"):
+        for field in ("apis", "options", "allow_from", "workers_from", "certificate", "private_key"):
             if getattr(value, field):
                 shown[field] = _plain(getattr(value, field))
         return shown

@@ -31,6 +31,8 @@ class ListenerEntry(msgspec.Struct, forbid_unknown_fields=True):
     options: dict[str, dict[str, Any]] = {}
     allow_from: _Words = []
     workers_from: _Words = []
+    certificate: str = ""
+    private_key: str = ""
 
 
 class ModelEntry(msgspec.Struct, forbid_unknown_fields=True):

@@ -25,10 +25,14 @@ _LOCK_PATIENCE: Final = 0.25
 
 
 class ServerInfo(msgspec.Struct, frozen=True):
-    """The server that holds a home; `url` is empty until it listens, `pid` is 0 while it has not said its own."""
+    """The server that holds a home; `url` is empty until it listens, `pid` is 0 while it has not said its own.
+
+    command: the old command that it stands for, empty for a server of its own right.
+    """
 
     pid: int = 0
     url: str = ""
+    command: str = ""
 
     def __str__(self) -> str:
         if not self.pid:
@@ -121,9 +125,9 @@ class Home:
         finally:
             os.close(descriptor)
 
-    def write_server(self, pid: int, url: str) -> None:
+    def write_server(self, pid: int, url: str, command: str = "") -> None:
         """Note who serves and where; for the holder of the lock only."""
-        self._replace(_SERVER, msgspec.json.encode(ServerInfo(pid, url)))
+        self._replace(_SERVER, msgspec.json.encode(ServerInfo(pid, url, command)))
 
     def read_workers(self) -> bytes:
         """What `write_workers` left; empty without."""

@@ -100,7 +100,7 @@ class Counting(Script):
             raise self.failure
         assert isinstance(request.prompt, MessagesPrompt)
         words = " ".join(part.text for m in request.prompt.messages for part in m.parts if isinstance(part, TextPart))
-        return Tokens(tuple(range(len(words.split()))))
+        return Tokens(len(words.split()))
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -358,12 +358,12 @@ async def test_schedule_waits_for_a_model_that_is_not_started(monkeypatch: pytes
         scheduling = asyncio.create_task(kuwa.schedule("mine"))
         async with asyncio.timeout(5):
             await pool.wanted.wait()
-        kuwa.dispatch.ready(pool, pool.replicas[0], Script("hi"), 1)
+        kuwa.dispatch.ready(pool.replicas[0], Script("hi"), 1)
         assert await scheduling == "READY"
         assert await kuwa.schedule("mine", "2") == "BUSY"
         assert (await kuwa.complete("mine")).body == b"hi"
 
-        kuwa.dispatch.lost(pool, pool.replicas[0], "starting", "killed")
+        kuwa.dispatch.lost(pool.replicas[0], "starting", "killed")
         monkeypatch.setattr(module, "START_SECONDS", 0.05)
         assert await kuwa.schedule("mine") == "BUSY"
         assert len(pool.queue) == 0
@@ -371,7 +371,7 @@ async def test_schedule_waits_for_a_model_that_is_not_started(monkeypatch: pytes
         monkeypatch.setattr(module, "START_SECONDS", 3600.0)
         scheduling = asyncio.create_task(kuwa.schedule("mine"))
         await until(lambda: len(pool.queue))
-        kuwa.dispatch.lost(pool, pool.replicas[0], "failed", "no such file")
+        kuwa.dispatch.lost(pool.replicas[0], "failed", "no such file")
         assert await scheduling == "NOMACHINE"
         assert await kuwa.schedule("mine") == "NOMACHINE"
         assert await kuwa.state() == {"mine": []}
@@ -384,7 +384,7 @@ async def test_a_client_that_leaves_a_starting_model_waits_no_more() -> None:
         await until(lambda: len(pool.queue))
         scheduling.cancel()
         await until(lambda: not len(pool.queue))
-        kuwa.dispatch.ready(pool, pool.replicas[0], Script("hi"), 1)
+        kuwa.dispatch.ready(pool.replicas[0], Script("hi"), 1)
         assert pool.replicas[0].in_flight == 0
 
 
@@ -392,8 +392,8 @@ async def test_a_reservation_outlives_a_restart_of_its_engine() -> None:
     async with kernel() as kuwa:
         pool = kuwa.own("mine", Script("old"))
         assert await kuwa.schedule("mine") == "READY"
-        kuwa.dispatch.lost(pool, pool.replicas[0], "starting", "killed")
-        kuwa.dispatch.ready(pool, pool.replicas[0], Script("new"), 1)
+        kuwa.dispatch.lost(pool.replicas[0], "starting", "killed")
+        kuwa.dispatch.ready(pool.replicas[0], Script("new"), 1)
         assert (await kuwa.complete("mine")).body == b"new"
         assert pool.replicas[0].in_flight == 0
 

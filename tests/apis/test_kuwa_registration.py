@@ -228,7 +228,7 @@ async def test_nothing_is_registered_before_the_model_is_ready() -> None:
             await until(lambda: len(pool.queue))
             await asyncio.sleep(0.05)
             assert kernel.seen == []
-            running.dispatch.ready(pool, running.replica, Script("x"), None)
+            running.dispatch.ready(running.replica, Script("x"), None)
             await until(lambda: kernel.known)
             assert running.replica.in_flight == 0
 
@@ -238,7 +238,7 @@ async def test_a_model_that_cannot_start_ends_it_with_the_reason() -> None:
         pool = running.dispatch.pools["model"]
         task = asyncio.create_task(running.api.live(running.url))
         await until(lambda: len(pool.queue))
-        running.dispatch.lost(pool, running.replica, "failed", "the file is not there")
+        running.dispatch.lost(running.replica, "failed", "the file is not there")
         with pytest.raises(ServingError, match="the file is not there"):
             await task
         assert running.replica.in_flight == 0

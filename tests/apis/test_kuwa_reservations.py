@@ -133,8 +133,8 @@ async def test_ids_are_found_by_their_text_and_user() -> None:
 async def test_a_claim_after_a_restart_has_no_old_lease() -> None:
     room = Room()
     room.hold()
-    room.dispatch.lost(room.pool, room.replica, "starting", "killed")
-    room.dispatch.ready(room.pool, room.replica, Backend(), 8)
+    room.dispatch.lost(room.replica, "starting", "killed")
+    room.dispatch.ready(room.replica, Backend(), 8)
     claimed = room.claim()
     assert claimed is not None and claimed.lease.released
     room.all.end(claimed)

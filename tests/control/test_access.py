@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from trunkcall.control.access import Networks, allow_calls, allow_workers
+from trunkcall.control.access import Access, Networks, allow_calls, allow_workers
 from trunkcall.core.errors import ServingError
 
 
@@ -61,3 +61,35 @@ def test_calls_are_open_and_registration_is_not(
     assert passes(allow_calls(networks), client) is may_call
     assert passes(allow_workers(networks), client) is may_register
     assert passes(allow_workers(networks), client, principal="ops"), "a key opens it too"
+
+
+class Request:
+    """What the check of keys looks at of an exchange."""
+
+    def __init__(self, path: str, key: str = "") -> None:
+        self.path = path
+        self.principal = ""
+        self._key = key
+
+    def header(self, name: bytes) -> bytes | None:
+        return f"Bearer {self._key}".encode() if self._key and name == b"authorization" else None
+
+
+class PartlyOpenApi:
+    name = "some"
+    open_paths = frozenset({"/open"})
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "principal"),
+    [("/open", "", ""), ("/open", "wrong", ""), ("/open", "s", "k"), ("/closed", "s", "k"),
+     ("/closed", "", None), ("/closed", "wrong", None), ("/open/x", "", None)],
+)  # fmt: skip
+def test_an_api_may_have_paths_that_need_no_key(path: str, key: str, principal: str | None) -> None:
+    request = cast(Any, Request(path, key))
+    try:
+        Access({"k": "s"}).check(request, cast(Any, PartlyOpenApi()))
+    except ServingError as error:
+        assert (error.kind, principal) == ("unauthenticated", None)
+    else:
+        assert request.principal == principal

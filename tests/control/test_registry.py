@@ -49,6 +49,7 @@ class Room:
     def __init__(self, kept: tuple[Record, ...] = (), save: Callable[[tuple[Record, ...]], None] | None = None) -> None:
         self.dispatch = Dispatch()
         self.backends: dict[str, Backend] = {}
+        self.options: dict[str, dict[str, Any]] = {}
         self.registry = Registry(self.dispatch, self._find, kept, save)
 
     def _find(self, scheme: str) -> Any:
@@ -59,6 +60,7 @@ class Room:
     def _connect(self, target: str, settings: ModelSettings, model: str) -> Backend:
         if not target.startswith("http"):
             raise ServingError("bad_request", "no URL")
+        self.options[target] = settings.options
         return self.backends.setdefault(target, Backend())
 
     def join(self, name: str, address: str = A) -> bool:
@@ -379,6 +381,42 @@ async def test_kept_workers_are_offered_when_they_answer() -> None:
         await until(lambda: len(room.names) == 3)
         assert room.names == {"x": [A], "y": [A], "z": ["http://d:1/chat"]}
         assert {worker.address for worker in room.registry.workers("kuwa")} == {A, B, "http://d:1/chat"}
+
+
+async def test_what_a_worker_said_of_itself_outlives_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SAVE_SECONDS", 0.0)
+    saved: list[tuple[Record, ...]] = []
+    room = Room(save=saved.append)
+    async with room.living():
+        room.join("x")
+        await until(lambda: saved)
+        room.registry.note(room.worker(), {"speed": 2, "multimodal": True})
+        await until(lambda: saved[-1] == (Record("kuwa", A, ("x",), 1, {"speed": 2, "multimodal": True}),))
+        count = len(saved)
+        room.registry.note(room.worker(), {"multimodal": True, "speed": 2})
+        await asyncio.sleep(0.05)
+        assert len(saved) == count
+    kept = read_records(msgspec.json.encode(saved[-1]))
+    again = Room(kept)
+    async with again.living():
+        await until(lambda: again.names)
+        assert again.worker().about == {"speed": 2, "multimodal": True}
+
+
+async def test_one_that_registers_once_more_is_young_and_trusted_again() -> None:
+    room = Room()
+    room.join("x")
+    room.join("y")
+    room.worker().since -= 100
+    granted = lease(room, "x")
+    room.registry.come_again(room.worker())
+    granted.release("unreachable")
+    assert room.names == {"x": [A], "y": [A]}
+    assert room.worker().replica.suspect_until == 0.0
+    await room.fail()
+    assert room.names == {}
+    room.registry.come_again(room.worker())
+    assert room.names == {"x": [A], "y": [A]}
 
 
 async def test_a_name_that_the_settings_have_taken_meanwhile_is_left_to_them() -> None:

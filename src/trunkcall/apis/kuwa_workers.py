@@ -11,6 +11,7 @@ from trunkcall.apis import kuwa_debug_page as debug_page
 from trunkcall.apis.kuwa_http import answering, form_of, word
 from trunkcall.apis.kuwa_records import SCHEME, Record, Records, check_endpoint, origin_of, read_state
 from trunkcall.apis.kuwa_reservations import Id
+from trunkcall.apis.own_page import check_own_page
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
@@ -164,17 +165,7 @@ class Workers:
     def _check_caller(self, exchange: Exchange) -> None:
         """Raises ServingError (forbidden) for who may not change what is here."""
         self._may_register(exchange)
-        if not is_own_page(
-            exchange.header(b"sec-fetch-site"), exchange.header(b"origin"), exchange.header(b"host") or b""
-        ):
-            raise ServingError("forbidden", "a page of another site may not change what is here; use this server's own")
-
-
-def is_own_page(fetch_site: bytes | None, origin: bytes | None, host: bytes) -> bool:
-    """Whether a request comes from no web page, or from one of ours; the arguments are headers."""
-    if fetch_site is not None:
-        return fetch_site in (b"same-origin", b"none")
-    return origin is None or origin.partition(b"://")[2] == host
+        check_own_page(exchange)
 
 
 def _read_command(body: bytes, shape: type[_Command]) -> _Command:

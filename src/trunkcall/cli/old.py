@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Final
 
 from trunkcall.cli.output import close_pipe, complain, complain_of_bug
 from trunkcall.core.errors import ServingError
+
+PROGRAMS: Final = {
+    "fastchat.serve.cli": ("trunkcall.cli.fastchat_chat", "FastChat's chat in the terminal"),
+    "fastchat.serve.register_worker": ("trunkcall.cli.fastchat_register", "tell a controller of a worker"),
+    "fastchat.serve.shutdown_serve": ("trunkcall.cli.fastchat_shutdown", "end what was started in FastChat's place"),
+    "fastchat.serve.test_message": ("trunkcall.cli.fastchat_message", "one question to a worker"),
+    "fastchat.serve.test_throughput": ("trunkcall.cli.fastchat_throughput", "many questions at once"),
+}
+"""Old commands that serve nothing: name -> module whose `run` takes the arguments, and what it is."""
 
 
 def run_as(arguments: list[str]) -> int:
@@ -16,7 +26,7 @@ def run_as(arguments: list[str]) -> int:
     shims.hide()
     try:
         try:
-            return commands.run(arguments)
+            return commands.run(arguments, PROGRAMS)
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else int(end.code is not None)
         finally:

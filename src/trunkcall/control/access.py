@@ -5,13 +5,20 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Api, Exchange
 
 _OPEN_APIS: Final = frozenset({"landing", "vllm"})
 """Health checks and the landing page tell nothing that needs a key."""
+
+
+@runtime_checkable
+class PartlyOpen(Protocol):
+    """An api with paths that need no key, because the operator said so."""
+
+    open_paths: frozenset[str]
 
 
 class Access:
@@ -25,7 +32,7 @@ class Access:
         self._names = {hashlib.sha256(secret.encode()).digest(): name for name, secret in secrets.items()}
 
     def check(self, exchange: Exchange, api: Api) -> None:
-        """Set exchange.principal to the key's name.
+        """Set exchange.principal to the key's name; an api may have paths that need no key.
 
         Raises ServingError (unauthenticated).
         """
@@ -34,6 +41,8 @@ class Access:
         secret = _secret(exchange)
         name = self._names.get(hashlib.sha256(secret).digest()) if secret else None
         if name is None:
+            if isinstance(api, PartlyOpen) and exchange.path in api.open_paths:
+                return
             raise ServingError(
                 "unauthenticated",
                 "this server needs an API key: send it as `Authorization: Bearer KEY`"

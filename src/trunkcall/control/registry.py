@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Final, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -27,12 +27,13 @@ Judgement = Literal["well", "doubted", "gone", "forgotten"]
 
 
 class Record(msgspec.Struct, frozen=True):
-    """A worker as it is kept on disk: how to talk to it, where, and the models it stands for."""
+    """A worker as it is kept on disk: how to talk to it, where, the models it stands for, and what else it said."""
 
     scheme: str
     address: str
     names: tuple[str, ...]
     slots: int | None = 1
+    about: dict[str, bool | int | float] = {}
 
 
 def judge(ok: bool, age: float, failures: int, gone_for: float | None) -> Judgement:
@@ -57,6 +58,8 @@ class Worker:
         self.since = time.monotonic()
         self.failures = 0
         self.gone_since: float | None = None
+        self.about: dict[str, bool | int | float] = {}
+        """What it said of itself in its protocol's words."""
 
     @property
     def here(self) -> bool:
@@ -86,6 +89,11 @@ class Registry:
         self._workers: dict[tuple[str, str], Worker] = {}
         self._left: list[Replica] = []
         self._models: dict[str, Pool] = {}
+        self._options: dict[str, dict[str, Any]] = {}
+
+    def call_with(self, scheme: str, options: Mapping[str, Any]) -> None:
+        """How a protocol's workers are called that register or are brought back from now on: a model's `options`."""
+        self._options.setdefault(scheme, {}).update(options)
 
     def workers(self, scheme: str) -> list[Worker]:
         """Those of a protocol in the order in which they came, also those that were given up."""
@@ -145,6 +153,12 @@ class Registry:
         self._welcome(worker)
         self._changed.set()
 
+    def come_again(self, worker: Worker) -> None:
+        """A worker has registered once more: it may have been started anew, and not listen yet."""
+        worker.since = time.monotonic()
+        worker.replica.generation += 1
+        self._welcome(worker)
+
     def leave(self, name: str, worker: Worker) -> None:
         """A worker no longer offers a model; what it has begun goes on. Does nothing when it did not offer it."""
         if name not in worker.names:
@@ -156,6 +170,12 @@ class Registry:
             self._forget(worker)
         self._changed.set()
         log.info("%s worker %s no longer offers %r", worker.scheme, worker.address, name)
+
+    def note(self, worker: Worker, about: dict[str, bool | int | float]) -> None:
+        """Keep what a worker says of itself, over a restart too."""
+        if about != worker.about:
+            worker.about = about
+            self._changed.set()
 
     async def answers(self, scheme: str, address: str) -> bool:
         """Whether something well is at an address, registered or not; False also for what is no address."""
@@ -215,7 +235,8 @@ class Registry:
 
     def _connect(self, scheme: str, address: str, name: str) -> Backend:
         source = Source(scheme, address)
-        return self._find_connect(scheme)(address, ModelSettings(name=name, sources=(source,)), "")
+        settings = ModelSettings(name=name, sources=(source,), options=self._options.get(scheme, {}))
+        return self._find_connect(scheme)(address, settings, "")
 
     def _make(self, name: str, scheme: str, address: str, slots: int | None) -> Worker:
         source = Source(scheme, address)
@@ -297,6 +318,7 @@ class Registry:
                 continue
             # Not offered before it has answered: the record may be older than the worker's end.
             worker.names = names
+            worker.about = record.about
             worker.gone_since = time.monotonic()
             worker.replica.state = "off"
 
@@ -336,7 +358,7 @@ class Registry:
 
     def _records(self) -> tuple[Record, ...]:
         return tuple(
-            Record(worker.scheme, worker.address, tuple(worker.names), worker.replica.slots)
+            Record(worker.scheme, worker.address, tuple(worker.names), worker.replica.slots, worker.about)
             for worker in self._workers.values()
             if worker.names
         )

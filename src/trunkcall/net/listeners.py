@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -169,7 +170,9 @@ def bind(host: str, port: int) -> socket.socket:
     Raises ServingError (conflict) with the remedy when the address cannot be had.
     """
     try:
-        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # Who is told `localhost` tries both of its addresses; who is told 127.0.0.1 does not.
+        info = min(found, key=lambda one: one[0] != socket.AF_INET)
         bound = socket.socket(info[0], info[1], info[2])
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -188,20 +191,30 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class Listening:
-    """A running listener; `url` is where it answers. limits: all but `body`, which the application sets."""
+    """A running listener; `url` is where it answers.
 
-    def __init__(self, application: Application, bound: socket.socket, limits: Limits | None = None) -> None:
+    limits: all but `body`, which the application sets; tls: for https (`net.tls.identity`).
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        bound: socket.socket,
+        limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         host, port = bound.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{port}"
+        self.url = f"{'http' if tls is None else 'https'}://{shown}:{port}"
         self._socket = bound
+        self._tls = tls
         self._server = Server(
             application.handle, msgspec.structs.replace(limits or Limits(), body=application.max_body)
         )
 
     async def start(self) -> None:
         """Accept connections; returns when it does."""
-        await self._server.start(self._socket)
+        await self._server.start(self._socket, self._tls)
 
     def stop_accepting(self) -> None:
         """Take no new connections and close idle ones; the others close after their answer."""

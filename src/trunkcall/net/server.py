@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import http
 import socket
+import ssl
 import time
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
@@ -340,7 +341,8 @@ class Peer(asyncio.Protocol):
     def _linger(self) -> None:
         """Close our side; what the client still sends is thrown away, for closing on it would reset the answer."""
         self._leave()
-        if not self.is_closing():
+        if not self.is_closing() and self._transport.can_write_eof():
+            # TLS cannot close one side only; there the sweep closes both.
             self._transport.write_eof()
 
     def close(self) -> None:
@@ -429,9 +431,15 @@ class Server:
         self._second = 0
         self._starts: dict[int, bytes] = {}
 
-    async def start(self, bound: socket.socket) -> None:
-        """Accept connections on a bound socket, which is now ours."""
-        self._listener = await self.loop.create_server(lambda: Peer(self), sock=bound, backlog=BACKLOG)
+    async def start(self, bound: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections on a bound socket, which is now ours; encrypted ones with `tls`."""
+        self._listener = await self.loop.create_server(
+            lambda: Peer(self),
+            sock=bound,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else self.limits.head_time,
+        )
         self._sweep()
 
     def status_and_date(self, status: int) -> bytes:

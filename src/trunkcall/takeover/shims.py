@@ -23,17 +23,40 @@ MARK: Final = ".trunkcall-takeover"
 class System(msgspec.Struct, frozen=True):
     """What an old system put on PATH and on Python's path.
 
-    commands: the names of its programs, each run as `trunkcall as NAME`; modules: the folder in
-    trunkcall/workers with the modules that its users' files import, empty without such files.
+    commands: the names of its programs, each run as `trunkcall as NAME`; programs: the same for those that
+    are typed `python -m NAME`; modules: the folder in trunkcall/workers with the modules that its users'
+    files import, empty without such files.
     """
 
-    commands: tuple[str, ...]
+    commands: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
     modules: str = ""
 
 
 SYSTEMS: Final = {
-    "kuwa": System(("kuwa-executor", "kuwa-kernel"), "kuwa_modules"),
-    "vllm": System(("vllm",), "vllm_modules"),
+    "fastchat": System(
+        programs=tuple(
+            f"fastchat.serve.{name}"
+            for name in (
+                "cli",
+                "controller",
+                "gradio_web_server",
+                "gradio_web_server_multi",
+                "launch_all_serve",
+                "model_worker",
+                "multi_model_worker",
+                "openai_api_server",
+                "register_worker",
+                "sglang_worker",
+                "shutdown_serve",
+                "test_message",
+                "test_throughput",
+                "vllm_worker",
+            )
+        )
+    ),
+    "kuwa": System(("kuwa-executor", "kuwa-kernel"), modules="kuwa_modules"),
+    "vllm": System(("vllm",), ("vllm.entrypoints.openai.api_server",), "vllm_modules"),
 }
 
 
@@ -59,14 +82,16 @@ def place(system: str, into: Path | None = None) -> Placed:
     mark = f"made by `trunkcall takeover {system}`\n"
     files = {folder / "bin" / name: _launcher(name) for name in found.commands}
     files[folder / "bin" / MARK] = mark
+    python = _programs(system, found.programs)
     if found.modules:
         ours = Path(next(iter(workers.__path__))) / found.modules
         for path in ours.rglob("*.py"):
-            files[folder / "python" / path.relative_to(ours)] = _module(system, path.read_text(encoding="utf-8"))
-        files[folder / "python" / MARK] = mark
+            python[str(path.relative_to(ours))] = _module(system, path.read_text(encoding="utf-8"))
+    if python:
+        files |= {folder / "python" / name: text for name, text in {**python, MARK: mark}.items()}
     _write(files)
     shell = f'export PATH={shlex.quote(str(folder / "bin"))}:"$PATH"'
-    if found.modules:
+    if python:
         shell += f' PYTHONPATH={shlex.quote(str(folder / "python"))}"${{PYTHONPATH:+:$PYTHONPATH}}"'
     return Placed(folder, shell)
 
@@ -108,9 +133,30 @@ def _launcher(name: str) -> str:
     return f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m trunkcall as {name} "$@"\n'
 
 
-def _module(system: str, text: str) -> str:
-    return f"""# Put here by `trunkcall takeover {system}`.
+def _programs(system: str, names: tuple[str, ...]) -> dict[str, str]:
+    """Path -> text of the modules that `python -m` finds under these names."""
+    files: dict[str, str] = {}
+    for name in names:
+        *packages, module = name.split(".")
+        for depth in range(1, len(packages) + 1):
+            files["/".join((*packages[:depth], "__init__.py"))] = _comment(system)
+        # -P: a folder called trunkcall in the working directory is not this package.
+        files["/".join((*packages, f"{module}.py"))] = f"""{_comment(system)}
 import os
+import sys
+
+if __name__ == "__main__":
+    os.execv({sys.executable!r}, [{sys.executable!r}, "-P", "-m", "trunkcall", "as", {name!r}, *sys.argv[1:]])
+"""
+    return files
+
+
+def _comment(system: str) -> str:
+    return f"# Put here by `trunkcall takeover {system}`.\n"
+
+
+def _module(system: str, text: str) -> str:
+    return f"""{_comment(system)}import os
 import sys
 
 try:

@@ -1,0 +1,21 @@
+"""`python -m fastchat.serve.gradio_web_server`: FastChat's page for one model at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from trunkcall.takeover.plan import Plan
+
+NAME: Final = "fastchat.serve.gradio_web_server"
+
+
+def read(arguments: Sequence[str]) -> Plan:
+    """The server; ends the process for --help and wrong use.
+
+    Raises ServingError for a file of endpoints or of users that cannot be used.
+    """
+    from trunkcall.takeover.fastchat_web_serving import new_parser, serve
+
+    return serve(new_parser(NAME).parse_args(arguments))
