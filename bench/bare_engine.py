@@ -12,6 +12,7 @@ def main() -> None:
     """Prints the listener's URL and serves until the process is ended."""
     parser = argparse.ArgumentParser(prog="python -m bench.bare_engine", description=__doc__)
     parser.add_argument("model", metavar="GGUF")
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--slots", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--context", type=int, default=512, help="tokens per slot")
@@ -25,6 +26,8 @@ def main() -> None:
     params.n_ctx = options.context * options.slots
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
     params.ui = False
+    if options.port:
+        params.port = options.port
     server = xllamacpp.Server(params)
     print("URL", server.listening_address, flush=True)
     # the listener's threads do the work; deleting the server can hang, so nothing here ever returns

@@ -39,11 +39,11 @@ class Pair:
 
 
 @contextlib.contextmanager
-def bare_engine(gguf: Path, place: Path) -> Generator[int]:
+def bare_engine(gguf: Path, place: Path, *, slots: int = SLOTS) -> Generator[int]:
     """The engine's C++ listener; yields its port."""
     command = [
         sys.executable, "-m", "bench.bare_engine", str(gguf),
-        "--slots", str(SLOTS), "--threads", str(THREADS), "--context", str(CONTEXT),
+        "--slots", str(slots), "--threads", str(THREADS), "--context", str(CONTEXT),
     ]  # fmt: skip
     with Child(command, log=place / "bare.log") as child:
         deadline = time.monotonic() + 60

@@ -19,6 +19,7 @@ from bench.tables import Bar, bars_table, table
 
 REPEATS = 5
 LIMIT = 60.0
+LIGHT = "import sys, trunkcall; sys.exit('torch' in sys.modules)"
 
 
 def up(port: int, home: Path, *more: str) -> list[str]:
@@ -142,6 +143,7 @@ def main() -> int:
         note("memory of the idle server process, no engine, MB", 70, lambda: servers)
         note("the same with its children, MB", None, lambda: trees)
     note("python -c pass, s", None, repeated(lambda: command_time("-c", "pass")))
+    note("import trunkcall, without torch, s", 0.1, repeated(lambda: command_time("-c", LIGHT)))
     note("import trunkcall.cli, s", 0.2, repeated(lambda: command_time("-c", "import trunkcall.cli")))
     note("trunkcall --help, s", 0.2, repeated(lambda: command_time("-m", "trunkcall", "--help")))
     print(table("waiting", ["figure", "median", "least", "most", "state"], rows))

@@ -100,6 +100,12 @@ def _birth(pid: int) -> int:
     return int(fields[19]) if fields else -1
 
 
+def started(pid: int) -> float | None:
+    """When the process was started, in seconds of CLOCK_BOOTTIME to a hundredth; None when it is gone."""
+    birth = _birth(pid)
+    return birth / _TICKS if birth >= 0 else None
+
+
 def tree(root: int) -> dict[int, int]:
     """The process and all its descendants: pid -> start time, which tells a reused pid apart."""
     parents: dict[int, int] = {}
@@ -114,9 +120,13 @@ def tree(root: int) -> dict[int, int]:
     return {pid: births[pid] for pid in found}
 
 
-def cpu_seconds(root: int) -> float:
-    """User and system time of the whole tree, with that of descendants already waited for."""
-    return sum(sum(int(field) for field in fields[11:15]) for pid in tree(root) if (fields := _stat(pid))) / _TICKS
+def cpu_seconds(root: int, *, without: int | None = None) -> float:
+    """User and system time of the whole tree, with that of descendants already waited for.
+
+    without: a process in it that does not count, nor does what it started.
+    """
+    members = tree(root).keys() - (tree(without).keys() if without is not None else set[int]())
+    return sum(sum(int(field) for field in fields[11:15]) for pid in members if (fields := _stat(pid))) / _TICKS
 
 
 def rss_mb(root: int) -> float:
