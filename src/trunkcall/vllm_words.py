@@ -26,6 +26,7 @@ _OWN: Final[dict[str, dict[str, str]]] = {
     "seed": {VLLM: "seed", "llamacpp": "seed"},
     "quantization": {VLLM: "quantization"},
     "trust_remote_code": {VLLM: "trust_remote_code", "transformers": "trust_remote_code"},
+    "lora_modules": {VLLM: "lora"},
     "chat_template": {"transformers": "template", "llamacpp": "template"},
 }
 """vLLM's word -> engine -> what that engine's option is called here."""

@@ -100,6 +100,6 @@ def test_secrets_are_named_not_shown() -> None:
 
 def test_an_unknown_command_is_the_users_mistake() -> None:
     with pytest.raises(ServingError) as caught:
-        commands.run(["fastchat"])
+        commands.run(["fastchat"], {})
     assert caught.value.kind == "bad_request"
     assert os.environ.get("TRUNKCALL_AS_KEY") is None

@@ -26,6 +26,7 @@ from trunkcall.pocket import gguf_path
 from trunkcall.takeover import vllm, vllm_api_server, vllm_serving
 from trunkcall.takeover.plan import Guards, Plan, guarded, show
 from trunkcall.takeover.vllm_flags import GONE, Asked, read_flags
+from trunkcall.vllm_words import translate
 
 LIST = Path(__file__).parent / "data" / "old-commands.md"
 
@@ -103,6 +104,8 @@ def test_a_model_with_spaces_gets_a_name_without() -> None:
         (["m", "--allowed-origins", "*"], "JSON list"),
         (["m", "--allowed-origins", "[1]"], "JSON list"),
         (["m", "--max-num-seqs", "many"], "invalid int"),
+        (["m", "--lora-modules", "a"], "not NAME=PATH"),
+        (["m", "--lora-modules", '{"name": "a"}'], "not an adapter"),
         (["--model"], "expected one argument"),
     ],
 )
@@ -115,14 +118,22 @@ def test_wrong_use_ends_with_code_2_and_the_flag(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "flag", ["--ssl-keyfile k", "--ssl-certfile", "--uds s", "--root-path /x", "--lora-modules a=b"]
-)
+@pytest.mark.parametrize("flag", ["--uds s", "--root-path /x"])
 def test_what_cannot_be_kept_is_refused(flag: str) -> None:
     with pytest.raises(ServingError) as caught:
         asked(f"--model m {flag}")
     assert caught.value.kind == "unsupported"
     assert flag.split(maxsplit=1)[0] in caught.value.message
+
+
+def test_tls_and_adapters() -> None:
+    words = ["--model", "m", "--ssl-keyfile", "k.pem", "--ssl-certfile", "/c.pem", "--lora-modules", "a=/x"]
+    found = read_flags("vllm", [*words, '{"name": "n", "path": "/y"}'])
+    assert (found.certificate, found.private_key) == ("/c.pem", str(Path.cwd() / "k.pem"))
+    assert translate(found.words, "vllm").options == {"lora": {"a": "/x", "n": "/y"}}
+    assert translate(found.words, "llamacpp").idle == ("lora_modules",)
+    plan = plan_of("--model pocket --ssl-keyfile /k.pem --ssl-certfile /c.pem")
+    assert (plan.settings.listen[0].certificate, plan.settings.listen[0].private_key) == ("/c.pem", "/k.pem")
 
 
 def test_the_plan_is_one_model_on_one_listener(monkeypatch: pytest.MonkeyPatch) -> None:

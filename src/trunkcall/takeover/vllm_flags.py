@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Sequence
 from typing import Any, Final, cast
@@ -27,16 +28,13 @@ _BECOMES: Final[dict[str, tuple[str, Any]]] = {
     "worker_use_ray": ("distributed_executor_backend", "ray"),
 }
 _REFUSED: Final = {
-    "ssl_keyfile": "put a proxy in front that ends TLS",
-    "ssl_certfile": "put a proxy in front that ends TLS",
     "uds": "listen on --host and --port",
     "root_path": "let the proxy in front take the prefix off",
-    "lora_modules": "serve the adapter as a model of its own with `trunkcall up`, by the option `lora`",
 }
 """Flags of the listener that would do harm if they were passed over."""
 _LISTENER: Final = frozenset(
     "host port api_key served_model_name allow_credentials allowed_origins allowed_methods allowed_headers "
-    "uvicorn_log_level model revision".split()
+    "uvicorn_log_level ssl_certfile ssl_keyfile model revision".split()
 )
 _NARROWING: Final = ("allow_credentials", "allowed_methods", "allowed_headers")
 _ALL: Final = ("*",)
@@ -50,13 +48,18 @@ _LEVELS: Final[dict[str, LogLevel]] = {
 }
 
 
+class _Adapter(msgspec.Struct):
+    name: str
+    path: str
+
+
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A command line of vLLM, read.
 
     model: as it was written; names: under which it is served, the first is the one that answers carry;
     keys: secrets, any of which opens the server; origins: of browsers; words: the rest in vLLM's own words, of
     vllm_words; extra: flags that are not known here, as written; gone: names of flags in GONE; narrowed: flags
-    about browsers that are wider here.
+    about browsers that are wider here; certificate and private_key: paths of PEM files, empty without TLS.
     """
 
     model: str
@@ -71,6 +74,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     extra: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     narrowed: tuple[str, ...] = ()
+    certificate: str = ""
+    private_key: str = ""
 
     # Secrets.
     def __repr__(self) -> str:
@@ -96,6 +101,8 @@ def read_flags(prog: str, arguments: Sequence[str]) -> Asked:
     gone = tuple(name for name in GONE if name in given)
     words = {name: value for name, value in given.items() if name not in _LISTENER and name not in GONE}
     words |= dict(_BECOMES[name] for name in gone if name in _BECOMES)
+    if "lora_modules" in words:
+        words["lora_modules"] = dict(words["lora_modules"])
     if words.get("tokenizer_mode") == "slow":
         # Tokenizers in Python have gone from vLLM.
         words["tokenizer_mode"] = "auto"
@@ -112,6 +119,8 @@ def read_flags(prog: str, arguments: Sequence[str]) -> Asked:
         extra=tuple(extra),
         gone=gone,
         narrowed=tuple(_flag(name) for name in _NARROWING if given.get(name, _ALL) != _ALL),
+        certificate=given.get("ssl_certfile", ""),
+        private_key=given.get("ssl_keyfile", ""),
     )
 
 
@@ -134,6 +143,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     listener.add_argument("--allowed-methods", type=_words, metavar="JSON", help="accepted; a path tells its own")
     listener.add_argument("--allowed-headers", type=_words, metavar="JSON", help="accepted; all are allowed")
     listener.add_argument("--allow-credentials", action="store_true", help="accepted; cookies are not used here")
+    for name, what in (("certfile", "certificate"), ("keyfile", "private key")):
+        listener.add_argument(f"--ssl-{name}", type=os.path.abspath, metavar="PEM", help=f"{what}, to speak TLS")
     listener.add_argument("--uvicorn-log-level", choices=tuple(_LEVELS), help="how much is logged")
     model = parser.add_argument_group("model")
     model.add_argument("--model", help="a folder, a .gguf file, a name on the hub, or pocket")
@@ -150,6 +161,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     model.add_argument("--max-model-len", type=int, metavar="TOKENS", help="of prompt and answer together")
     model.add_argument("--seed", type=int, help="makes sampling repeatable")
     model.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    model.add_argument(
+        "--lora-modules", type=_adapter, nargs="+", metavar="NAME=PATH", help="adapters, each a model of its own"
+    )
     engine = parser.add_argument_group("engine")
     engine.add_argument("--tensor-parallel-size", "-tp", type=int, metavar="GPUS", help="GPUs to spread layers over")
     engine.add_argument("--pipeline-parallel-size", "-pp", type=int, metavar="GPUS", help="GPUs in a row")
@@ -193,6 +207,20 @@ def _flag(name: str) -> str:
 def _name(model: str) -> str:
     """The model as it was written, without what a name cannot have."""
     return re.sub(r"[\s\x00-\x1f]", "_", model)
+
+
+def _adapter(text: str) -> tuple[str, str]:
+    """NAME=PATH, or vLLM's JSON object."""
+    name, equals, path = text.partition("=")
+    if text.startswith("{"):
+        try:
+            told = msgspec.json.decode(text, type=_Adapter)
+        except msgspec.DecodeError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} is not an adapter: {error}") from None
+        return told.name, told.path
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
+    return name, path
 
 
 def _port(text: str) -> int:

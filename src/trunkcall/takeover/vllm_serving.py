@@ -48,7 +48,16 @@ def serve(asked: Asked) -> Plan:
     if not references and os.environ.get(_VLLM_KEY):
         references = (f"env:{_VLLM_KEY}",)
     settings = Settings(
-        listen=(Listener(asked.host, asked.port, ("openai", "vllm"), _options(name, aliases)),),
+        listen=(
+            Listener(
+                asked.host,
+                asked.port,
+                ("openai", "vllm"),
+                _options(name, aliases),
+                certificate=asked.certificate,
+                private_key=asked.private_key,
+            ),
+        ),
         models={name: model},
         pocket=False,
         cors=asked.origins,
