@@ -16,10 +16,10 @@ up: env-up  # start the server: make up ARGS="--port 9000"
 	@exec $(BIN)/trunkcall up $(ARGS)
 
 test: env-dev  # the fast tests
-	@$(RUN) -m pytest -q -n $(WORKERS) $(ARGS)
+	@$(RUN) -m pytest -q -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-all: env-all  # the slow ones and those with peers too
-	@$(RUN) -m pytest -q -n $(WORKERS) -m "slow or not slow" $(ARGS)
+	@$(RUN) -m pytest -q -n $(WORKERS) --dist loadgroup -m "slow or not slow" $(ARGS)
 
 check: env-dev  # style, types, layers, lock files, docs
 	$(BIN)/ruff check .

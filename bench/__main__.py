@@ -26,10 +26,12 @@ BENCHMARKS = {
     "engine_throughput": Benchmark(240, "tokens/s against llama.cpp bare, at 1, 8 and 32 streams"),
     "first_token": Benchmark(120, "waiting: to the first token, the first 200, an import; memory at rest"),
     "kuwa": Benchmark(120, "what Kuwa's kernel adds to a call"),
+    "fastchat": Benchmark(600, "Trunkcall against FastChat's controller, worker and OpenAI server", "make env-all"),
     "features": Benchmark(900, "engine x feature, with the reason for every no", "torch; TRUNKCALL_VLLM"),
     "transformers_throughput": Benchmark(600, "transformers engine against `transformers serve`", "torch"),
     "engine_listeners": Benchmark(1500, "tokens/s against each engine's own listener", "gguf; torch; TRUNKCALL_VLLM"),
     "engine_start": Benchmark(600, "seconds added to the start of vLLM", "TRUNKCALL_VLLM"),
+    "tgi": Benchmark(1200, "TGI's /generate_stream: tokens/s, CPU of a token, validation", "gguf; nginx"),
 }
 
 

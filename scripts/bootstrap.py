@@ -21,7 +21,14 @@ PYTHON = VENV / "bin" / "python"
 OLDEST = (3, 11)
 NAMES = ("python3.13", "python3.12", "python3.11", "python3.14", "python3", "python")
 LOCKS = {"up": "requirements.lock", "dev": "requirements-dev.lock", "all": "requirements-dev.lock"}
-PEERS = {"openai1": "openai 1.x", "kuwa": "the Kuwa executor 0.1.0", "clouds": "the SDKs of Gemini and Anthropic"}
+PEERS = {
+    "openai1": "openai 1.x",
+    "kuwa": "the Kuwa executor 0.1.0",
+    "clouds": "the SDKs of Gemini and Anthropic",
+    "fastchat": "FastChat 0.2.36",
+    "fastchat-web": "what its web server needs instead",
+    "textgen": "the TGI client 0.7.0",
+}
 """What tests compare with, each in a folder of its own in .venv for the PYTHONPATH of a child."""
 
 
@@ -53,7 +60,8 @@ def extras() -> None:
         lock = ROOT / ("requirements-" + name + ".lock")
         if stamp(name) != digest(lock):
             shutil.rmtree(VENV / name, ignore_errors=True)
-            pip("installing " + what, "--target", str(VENV / name), "--require-hashes", "-r", str(lock))
+            # A lock names all there is, and FastChat's leaves out torch, which is the environment's own.
+            pip("installing " + what, "--target", str(VENV / name), "--no-deps", "--require-hashes", "-r", str(lock))
             write_stamp(name, digest(lock))
     parity = ROOT / "requirements-parity.txt"
     if stamp("parity") != digest(parity):

@@ -20,13 +20,17 @@ LOCKS = {
     "requirements-openai1.lock": ("scripts/openai1.in",),
     "requirements-kuwa.lock": ("scripts/kuwa.in",),
     "requirements-clouds.lock": ("scripts/clouds.in",),
+    "requirements-fastchat.lock": ("scripts/fastchat.in", "--override", "scripts/fastchat-overrides.in"),
+    "requirements-fastchat-web.lock": ("scripts/fastchat-web.in",),
+    "requirements-textgen.lock": ("scripts/textgen.in",),
 }
 
 
 def digest(inputs: tuple[str, ...]) -> str:
     """A hash of what a lock file follows from: the dependencies only, not the rest of pyproject.toml."""
     if "pyproject.toml" not in inputs:
-        return hashlib.sha256((ROOT / inputs[0]).read_bytes()).hexdigest()
+        texts = [(ROOT / name).read_bytes() for name in inputs if not name.startswith("-")]
+        return hashlib.sha256(b"".join(texts)).hexdigest()
     tree = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = tree["project"]
     parts = [project["requires-python"], project["dependencies"], tree["dependency-groups"]["build"]]

@@ -33,6 +33,7 @@ class Wordy(Script):
         self.context = context
         self.ids = ids
         self.counted: list[Count] = []
+        self.embedded: list[Any] = []
 
     async def count(self, request: Count) -> Tokens:
         self.counted.append(request)
@@ -45,6 +46,7 @@ class Wordy(Script):
         return Tokens(size, tuple(range(size)) if self.ids else None, self.context)
 
     async def embed(self, request: Embed, meter: Meter) -> Vectors:
+        self.embedded.append(request.inputs)
         return Vectors(tuple((3.0, 4.0) for _ in request.inputs), len(request.inputs))
 
 

@@ -381,6 +381,15 @@ async def test_who_leaves_ends_the_work() -> None:
         assert told[-1]["text"] == "hé!"
 
 
+async def test_a_silent_worker_is_given_up_as_the_options_say() -> None:
+    worker = Worker("m")
+    worker.hold.clear()
+    async with listening(worker) as url, control(ControllerOptions(front="none", stream_timeout=0.3)) as made:
+        await made.register(url, "m")
+        (told,) = (await asyncio.wait_for(made.generate("m"), 5))[1]
+        assert (told["error_code"], worker.running) == (50006, 0)
+
+
 async def generate_released(worker: Worker, made: Control) -> tuple[bytes, list[dict[str, Any]]]:
     worker.hold.set()
     return await made.generate("m")

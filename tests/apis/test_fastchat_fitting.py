@@ -10,7 +10,16 @@ from apis.kuwa_executors import Script
 
 from trunkcall.apis.fastchat_fitting import Fitting
 from trunkcall.core.errors import ServingError
-from trunkcall.core.requests import Generate, Message, MessagesPrompt, Sampling, TextPart, TextPrompt, TokenPrompt
+from trunkcall.core.requests import (
+    Embed,
+    Generate,
+    Message,
+    MessagesPrompt,
+    Sampling,
+    TextPart,
+    TextPrompt,
+    TokenPrompt,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +79,27 @@ async def test_a_last_turn_that_is_too_long_is_refused() -> None:
 async def test_what_cannot_be_counted_or_cut_stays(backend: Any) -> None:
     request = Generate(model="m", prompt=text(100), sampling=Sampling(max_tokens=5))
     assert await Fitting().fit(request, backend, lambda: None) is request
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [((3, 5), None), ((400,), None), ((401,), [400]), ((3, 1000, 400), [3, 400, 400])],
+)
+async def test_texts_to_embed_are_ended_at_the_context(words: tuple[int, ...], left: list[int] | None) -> None:
+    backend, fitting, shortened = Wordy(context=400), Fitting(), list[bool]()
+    request = Embed(model="m", inputs=tuple("w " * size for size in words))
+    for _ in range(2):
+        found = await fitting.cut(request, backend, lambda: shortened.append(True))
+        assert found is request if left is None else [len(ids) for ids in found.inputs] == left
+    assert len(shortened) == (0 if left is None else 2)
+    # Known to fit after the first time.
+    assert len(backend.counted) == (2 if max(words) < 100 else 2 * len(words))
+
+
+@pytest.mark.parametrize("backend", [Script(), Wordy(context=None), Wordy(context=10, ids=False)])
+async def test_texts_that_cannot_be_counted_or_cut_stay(backend: Any) -> None:
+    request = Embed(model="m", inputs=("w " * 100,))
+    assert await Fitting().cut(request, backend, lambda: None) is request
 
 
 async def test_what_surely_fits_is_not_counted() -> None:

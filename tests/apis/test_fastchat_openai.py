@@ -162,8 +162,11 @@ def test_errors_have_the_codes_of_fastchat(api: Api, fields: dict[str, Any], exp
 
 def test_broken_json_and_other_paths(api: Api) -> None:
     assert api.post("/v1/chat/completions", b"{")[1]["code"] == 40001
-    assert api.raw("GET", "/v1/nothing")[0] == 404
-    assert api.raw("GET", "/v1/completions")[0] == 405
+    assert api.raw("GET", "/v1/nothing")[::2] == (404, b'{"detail":"Not Found"}')
+    status, headers, body = api.raw("GET", "/v1/completions")
+    assert (status, headers["allow"], body) == (405, "POST", b'{"detail":"Method Not Allowed"}')
+    # The landing page's path beside it.
+    assert b"detail" not in api.raw("PUT", "/")[2]
 
 
 def test_the_openai_sdk_is_at_home(api: Api) -> None:
@@ -361,6 +364,18 @@ def test_it_starts_before_its_controller(tmp_path: Path, free_port: int) -> None
         assert front.get("/v1/models")[0] == 503
         with peer(free_port):
             assert front.ids() == ["tinyrand"]
+
+
+def test_workers_are_asked_as_the_environment_says(tmp_path: Path) -> None:
+    env = {"FASTCHAT_WORKER_API_TIMEOUT": "0.3", "FASTCHAT_WORKER_API_EMBEDDING_BATCH_SIZE": "2"}
+    with peer() as controller, started(tmp_path / "as", "--controller-url", controller.url, env=env) as front:
+        controller.delay = 0.8
+        *_, last, done = front.frames("/v1/chat/completions", {"model": "tinyrand", "messages": ASK, "stream": True})
+        assert (json.loads(last)["error_code"], done) == (50006, "[DONE]")
+        assert front.chat("tinyrand")[0] == 200, "a whole answer may take longer"
+        _, found = front.post("/v1/embeddings", {"model": "tinyrand", "input": ["a", "b", "c"]})
+        assert len(found["data"]) == 3
+        assert [len(body["input"]) for body in controller.of("worker_get_embeddings")] == [2, 1]
 
 
 def test_what_is_no_controller_is_said(tmp_path: Path) -> None:

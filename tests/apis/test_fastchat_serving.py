@@ -97,6 +97,20 @@ async def test_vectors_have_unit_length_and_may_be_packed() -> None:
         assert refused["error_code"] == 40001
 
 
+async def test_texts_that_are_too_long_to_embed_are_cut_where_the_worker_is_told_to() -> None:
+    backends: dict[str, Any] = {"m": Wordy(context=32), "n": Wordy(context=32)}
+    async with worker(backends, truncate=["m"]) as running:
+        body = {"input": ["a", "w " * 99]}
+        cut = await running.post("worker_get_embeddings", {**body, "model": "m"})
+        assert (json.loads(cut.body)["token_num"], cut.headers[b"x-trunkcall-dropped"]) == (2, b"input")
+        whole = await running.post("worker_get_embeddings", {**body, "model": "n"})
+        assert b"x-trunkcall-dropped" not in whole.headers
+        assert [backend.embedded for backend in backends.values()] == [
+            [((0,), tuple(range(32)))],
+            [("a", "w " * 99)],
+        ]
+
+
 async def test_counts_and_length() -> None:
     backend = Wordy(context=77)
     async with worker({"m": backend, "n": Script()}) as running:

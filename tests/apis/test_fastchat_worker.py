@@ -49,15 +49,14 @@ async def test_of_several_models_one_must_be_named() -> None:
     ("method", "path", "status", "body"),
     [
         ("POST", "/nope", 404, b'{"detail":"Not Found"}'),
-        ("GET", "/worker_generate", 405, None),
-        ("GET", "/worker_get_status", 405, None),
+        ("GET", "/worker_generate", 405, b'{"detail":"Method Not Allowed"}'),
+        ("GET", "/worker_get_status", 405, b'{"detail":"Method Not Allowed"}'),
     ],
 )
-async def test_http_words(method: str, path: str, status: int, body: bytes | None) -> None:
+async def test_http_words(method: str, path: str, status: int, body: bytes) -> None:
     async with worker({"m": Wordy()}) as running:
         reply = await ask(running.url, method, path)
-        assert reply.status == status
-        assert body is None or reply.body == body
+        assert (reply.status, reply.body) == (status, body)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"model": 5}', b"\xff", b'{"prompt": null}', b'{"prompt": 5}'])

@@ -219,7 +219,7 @@ async def test_a_prompt_that_leaves_no_room_is_not_sent() -> None:
     async with backend_of(worker) as backend:
         error = await failure_of(backend, Generate(model="m", prompt=prompt))
     assert (error.kind, error.param) == ("too_long", "prompt")
-    assert "maximum context length is 100 tokens. However, your prompt resulted in 99 tokens" in error.message
+    assert "maximum context length is 100 tokens. However, your messages resulted in 99 tokens" in error.message
     assert not worker.bodies("worker_generate_stream")
 
 
@@ -231,6 +231,21 @@ async def test_a_worker_without_counts_or_details_still_answers() -> None:
         worker.instead["model_details"] = Response(500, b"Internal Server Error")
     async with backend_of(worker) as backend:
         assert text_of(await events_of(backend)) == "a"
+
+
+@pytest.mark.parametrize(("options", "sizes"), [({}, [4, 4, 1]), ({"embedding_batch": 100}, [9])])
+async def test_many_texts_go_in_batches(options: dict[str, Any], sizes: list[int]) -> None:
+    worker = Worker()
+    async with backend_of(worker, **options) as backend:
+        found = await backend.embed(Embed(model="m", inputs=tuple("abcdefghi")), meter())
+        asked = worker.bodies("worker_get_embeddings")
+        assert [len(body["input"]) for body in asked] == sizes
+        assert "".join("".join(body["input"]) for body in asked) == "abcdefghi"
+        assert (len(found.vectors), found.prompt_tokens) == (9, 2 * len(sizes))
+        worker.instead["worker_get_embeddings"] = Response(200, b'{"embedding":[],"token_num":0}')
+        with pytest.raises(ServingError, match="0 vectors") as caught:
+            await backend.embed(Embed(model="m", inputs=("a",)), meter())
+    assert caught.value.kind == "upstream_error"
 
 
 # What fails.
@@ -345,6 +360,19 @@ async def test_a_slow_worker_is_given_up() -> None:
     async with backend_of(worker, idle_timeout=0.3, first_byte_timeout=0.3) as backend:
         error = await failure_of(backend)
     assert error.kind == "upstream_timeout"
+
+
+async def test_only_a_stream_has_a_streams_limit() -> None:
+    worker = Worker(frames("a"))
+    worker.hold.clear()
+    whole = Meter("id", model="m", protocol="fastchat", stream=False)
+    async with backend_of(worker, stream_timeout=0.2) as backend:
+        assert (await failure_of(backend)).kind == "upstream_timeout"
+        with pytest.raises(ServingError, match="timeout") as caught:
+            await forwarded(backend, "worker_generate_stream", b'{"prompt":"p"}')
+        assert caught.value.kind == "upstream_timeout"
+        asyncio.get_running_loop().call_later(0.8, worker.hold.set)
+        assert text_of(await events_of(backend, noted=whole)) == "a"
 
 
 async def test_nobody_at_the_address() -> None:

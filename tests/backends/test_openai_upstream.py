@@ -33,6 +33,7 @@ class Upstream:
     def __init__(self) -> None:
         self.status = 200
         self.body = STREAM
+        self.headers = b""
         self.asked: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         """(path, headers with lower-case names, body)."""
         self.url = ""
@@ -42,10 +43,10 @@ class Upstream:
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
         body = await reader.readexactly(int(headers["content-length"]))
         self.asked.append((head[0].split()[1], headers, json.loads(body)))
-        kind = b"text/event-stream" if self.body is STREAM else b"application/json"
+        kind = b"text/event-stream" if self.body.startswith(b"data:") else b"application/json"
         writer.write(
-            b"HTTP/1.1 %d X\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (self.status, kind, len(self.body), self.body)
+            b"HTTP/1.1 %d X\r\ncontent-type: %b\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n%b"
+            % (self.status, kind, len(self.body), self.headers, self.body)
         )
         await writer.drain()
         writer.close()
@@ -202,3 +203,21 @@ async def test_several_texts_are_not_counted_at_once(upstream: Upstream, backend
     with pytest.raises(ServingError, match="one text at a time") as caught:
         await backend.count(Count(model="m", prompt=TextPrompt(("a", "b"))))
     assert (caught.value.kind, caught.value.param, upstream.asked) == ("bad_request", "prompt", [])
+
+
+@pytest.mark.parametrize(("lost", "text"), [(b"", " be"), (b"x-trunkcall-dropped: echo\r\n", "to be")])
+async def test_an_answer_is_no_echo_where_the_upstream_gives_none(
+    upstream: Upstream, backend: OpenAI, lost: bytes, text: str
+) -> None:
+    tokens = {"tokens": ["to", " be"], "token_logprobs": [-1.0, -2.0], "top_logprobs": None, "text_offset": [0, 2]}
+    chunk = {"choices": [{"index": 0, "text": "to be", "logprobs": tokens, "finish_reason": "stop"}]}
+    upstream.body = (
+        b"data: %b\n\ndata: [DONE]\n\n" % json.dumps({"id": "1", "model": "m", "created": 1, **chunk}).encode()
+    )
+    upstream.headers = lost
+    request = codec.read_completion(b'{"model":"m","prompt":"to","echo":true,"logprobs":1}')
+    events, meter = await said(backend, request)
+    assert "".join(event.text for event in events if isinstance(event, Text)) == text
+    told = [one.token for event in events if isinstance(event, Text) for one in event.logprobs or ()]
+    assert "".join(told) == text
+    assert meter.dropped == (("echo",) if lost else ())

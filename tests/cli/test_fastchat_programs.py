@@ -181,6 +181,12 @@ def test_what_is_no_address_of_a_worker(text: str) -> None:
         fastchat_all.read(["--model-path-address", text])
 
 
+def test_the_environment_of_the_openai_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTCHAT_WORKER_API_TIMEOUT", "7")
+    server = fastchat_all.read(["--model-path-address", "pocket@localhost@21002"]).settings.listen[0]
+    assert server.options["fastchat_openai"] == {"open": True, "stream_timeout": 7}
+
+
 def test_a_worker_of_another_machine_is_started_there() -> None:
     with pytest.raises(ServingError, match="model_worker --model-path m --port 21002"):
         fastchat_all.read(["--model-path-address", "m@gpu-1@21002"])

@@ -14,7 +14,7 @@ from trunkcall.control.readiness import ready_backend
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import ModelSettings, Source
 from trunkcall.core.ports import Backend
-from trunkcall.core.requests import Count, Message, MessagesPrompt, TextPart, TextPrompt, Tokens
+from trunkcall.core.requests import Count, Message, MessagesPrompt, TextPart, TextPrompt, TokenPrompt, Tokens
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +79,8 @@ async def test_waiting_has_an_end() -> None:
         (TextPrompt(("abcd", "e")), 2),
         (TextPrompt(("üüü",)), 2),
         (MessagesPrompt((Message("user", (TextPart("abcd"),)), Message("assistant", (TextPart("efgh"),)))), 2),
+        (TokenPrompt(((1, 2), (3,))), 3),
     ],
 )
-def test_estimate(prompt: TextPrompt | MessagesPrompt, tokens: int) -> None:
+def test_estimate(prompt: TextPrompt | MessagesPrompt | TokenPrompt, tokens: int) -> None:
     assert estimate(prompt) == tokens

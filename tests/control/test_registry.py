@@ -143,6 +143,17 @@ async def test_one_worker_of_several_names_is_one_slot() -> None:
     assert (await wait.future).replica is held.replica
 
 
+async def test_workers_are_called_as_an_api_of_theirs_says() -> None:
+    room = Room(kept=(Record("kuwa", B, ("y",)),))
+    room.join("x")
+    room.registry.call_with("kuwa", {"idle_timeout": 1})
+    room.registry.call_with("kuwa", {"whole_timeout": 2})
+    room.registry.call_with("other", {"no": 3})
+    async with room.living():
+        await until(lambda: "y" in room.names)
+    assert room.options == {A: {}, B: {"idle_timeout": 1, "whole_timeout": 2}}
+
+
 async def test_names_of_the_settings_and_bad_addresses_are_refused() -> None:
     room = Room()
     room.own("mine")

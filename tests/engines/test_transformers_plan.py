@@ -170,6 +170,17 @@ def test_quantised_weights_take_less(tmp_path: Path, packages: set[str]) -> None
     assert host(folder, GPU, load_in_8bit=True).bits == 8
 
 
+def test_a_limit_for_each_gpu_divides_the_model(tmp_path: Path, packages: set[str]) -> None:
+    folder = put_model(tmp_path)
+    assert "pip install accelerate" in refused(folder, GPU, max_memory=5).message
+    packages.add("accelerate")
+    made = host(folder, GPU, max_memory=5)
+    assert (made.device_map, made.max_memory) == ("auto", 5)
+    assert host(folder, GPU, max_memory=5, device_map="balanced").device_map == "balanced"
+    assert host(folder, GPU).max_memory is None
+    assert refused(folder, max_memory=0).param == "max_memory"
+
+
 def test_missing_packages(tmp_path: Path, packages: set[str]) -> None:
     packages.clear()
     error = refused(put_model(tmp_path))

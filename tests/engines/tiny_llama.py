@@ -1,4 +1,4 @@
-"""Makes a random Llama of 1.3 M parameters with a tokenizer: `python tiny_llama.py FOLDER`; for a Python with torch."""
+"""Makes a random Llama of 1.3 M parameters with a tokenizer: `python tiny_llama.py FOLDER [CONTEXT]`, with torch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
 
 
-def make(folder: str) -> None:
-    """Write it."""
+def make(folder: str, context: int = 512) -> None:
+    """Write it; context: the most tokens it holds."""
     words = Tokenizer(models.BPE())
     words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     words.decoder = decoders.ByteLevel()
@@ -31,7 +31,7 @@ def make(folder: str) -> None:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=512,
+        max_position_embeddings=context,
         bos_token_id=0,
         eos_token_id=1,
     )
@@ -39,4 +39,4 @@ def make(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    make(sys.argv[1])
+    make(sys.argv[1], *map(int, sys.argv[2:]))

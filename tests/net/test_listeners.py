@@ -90,6 +90,7 @@ def test_table_finds_exact_paths_before_patterns() -> None:
     assert pattern is not None and pattern[1].name == "one" and pattern[2] == {"a": "b/c"}
     assert table.find("GET", "/m/") is None
     assert table.methods("/m/b") == ["GET"]
+    assert [owner and owner.name for owner in map(table.owner, ("/m/b", "/m/b/c", "/n"))] == ["two", "one", None]
 
 
 async def test_routes_parameters_and_what_is_not_routed() -> None:

@@ -126,6 +126,13 @@ def test_counts_tokens_until_they_are_told() -> None:
     assert [one["usage"]["completion_tokens"] for one in told] == [3, 4, 4]
 
 
+def test_a_presumed_prompt_counts_until_it_is_told() -> None:
+    said: list[Event] = [START, Text(0, "a"), Finish(0, "stop")]
+    for events, prompts in ((said, [9, 9]), ([*said, Usage(7, 1)], [9, 7])):
+        told = emitted(events, FrameEmitter(request(), True, presumed=9))
+        assert [one["usage"]["prompt_tokens"] for one in told] == prompts
+
+
 def test_notices_stand_in_the_last_object() -> None:
     events: list[Event] = [START, Notice("warning", "w"), Text(0, "a"), Finish(0, "stop")]
     assert emitted(events, FrameEmitter(request(), True)) == [

@@ -7,8 +7,8 @@ from typing import get_args
 
 import pytest
 
-from trunkcall.core.errors import Kind, ServingError
-from trunkcall.protocols.fastchat import error_code, error_of, failure, fault_frame, read_status
+from trunkcall.core.errors import Kind, ServingError, WrongMethod
+from trunkcall.protocols.fastchat import error_code, error_of, failure, fault_frame, read_status, unrouted
 from trunkcall.protocols.fastchat_words import NETWORK_ERROR
 
 
@@ -16,6 +16,15 @@ from trunkcall.protocols.fastchat_words import NETWORK_ERROR
 def test_every_kind_has_a_code(kind: Kind) -> None:
     code = error_code(ServingError(kind, "m"))
     assert 40001 <= code <= 50006
+
+
+def test_what_no_route_takes_is_said_as_the_framework_did() -> None:
+    told = [unrouted(error) for error in (ServingError("no_route", "m"), WrongMethod("GET", "/a", ["POST"]))]
+    assert [one and (one.status, json.loads(one.body)) for one in told] == [
+        (404, {"detail": "Not Found"}),
+        (405, {"detail": "Method Not Allowed"}),
+    ]
+    assert unrouted(ServingError("bad_request", "m")) is None
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,9 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     plan = read([])
     assert plan.settings.listen[0].options["fastchat_controller"]["expiration"] == 6.0
     assert [note.partition(" ")[0] for note in plan.notes] == ["LOGDIR"]
+    assert "stream_timeout" not in plan.settings.listen[0].options["fastchat_controller"]
+    monkeypatch.setenv("FASTCHAT_WORKER_API_TIMEOUT", "2.5")
+    assert read([]).settings.listen[0].options["fastchat_controller"]["stream_timeout"] == 2.5
     with pytest.raises(ServingError, match="SSL_KEYFILE"):
         read(["--ssl"])
     monkeypatch.setenv("SSL_CERTFILE", "cert.pem")

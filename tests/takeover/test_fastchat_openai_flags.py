@@ -25,7 +25,15 @@ SERVERS = {
 
 @pytest.fixture(autouse=True)
 def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CONTROLLER_ADDRESS", "API_KEYS", "SSL_CERTFILE", "SSL_KEYFILE", "OPENAI_API_KEY"):
+    for name in (
+        "FASTCHAT_WORKER_API_TIMEOUT",
+        "FASTCHAT_WORKER_API_EMBEDDING_BATCH_SIZE",
+        "CONTROLLER_ADDRESS",
+        "API_KEYS",
+        "SSL_CERTFILE",
+        "SSL_KEYFILE",
+        "OPENAI_API_KEY",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -88,6 +96,26 @@ def test_wrong_use_is_said(server: str, line: str, said: str, capsys: pytest.Cap
     shown = capsys.readouterr().err
     assert said in shown
     assert "secret" not in shown
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "option", "value"),
+    [
+        ("FASTCHAT_WORKER_API_TIMEOUT", "2.5", "stream_timeout", 2.5),
+        ("FASTCHAT_WORKER_API_TIMEOUT", "", "stream_timeout", None),
+        ("FASTCHAT_WORKER_API_EMBEDDING_BATCH_SIZE", "9", "embedding_batch", 9),
+        ("FASTCHAT_WORKER_API_EMBEDDING_BATCH_SIZE", "", "embedding_batch", None),
+    ],
+)
+def test_how_workers_are_asked_is_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, option: str, value: float | None
+) -> None:
+    monkeypatch.setenv(variable, text)
+    assert options_of(plan_of("openai")).get(option) == value
+    for wrong in ("0", "-1", "x", "nan"):
+        monkeypatch.setenv(variable, wrong)
+        with pytest.raises(ServingError, match=variable):
+            plan_of("openai")
 
 
 @pytest.mark.parametrize("server", SERVERS)

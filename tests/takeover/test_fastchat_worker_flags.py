@@ -105,6 +105,7 @@ def test_without_flags_it_is_vicuna_on_the_old_ports(chosen: None) -> None:
         ("--conv alpaca --conv vicuna_v1.1", {"templates": {"vicuna-7b-v1.5": "vicuna_v1.1"}}),
         ("--stream-interval 7", {"interval": 7}),
         ("--seed 0", {"seed": 0}),
+        ("--embed-in-truncate", {"truncate": ["vicuna-7b-v1.5"]}),
         ("--model-path some/other", {"templates": None}),
         (f"--model-path {FOLDER}", {"templates": None}),
         ("--model-path pocket", {"templates": None}),
@@ -137,8 +138,8 @@ EMBEDS = {"embeddings": True}
         (MODEL_WORKER, "--model-path o/n --revision main", "hf:o/n", {}),
         (MODEL_WORKER, "--model-path o/n --revision r1", "hf:o/n@r1", {}),
         (MODEL_WORKER, f"--model-path {FOLDER} --revision r1", f"folder:{FOLDER}", {}),
-        (MODEL_WORKER, "--model-path /x/y.gguf", "llamacpp:/x/y.gguf", {}),
-        (MODEL_WORKER, "--model-path /x/y.gguf --device cpu --load-8bit", "llamacpp:/x/y.gguf", {}),
+        (MODEL_WORKER, "--model-path /x/y.gguf", "llamacpp:/x/y.gguf", EMBEDS),
+        (MODEL_WORKER, "--model-path /x/y.gguf --device cpu --load-8bit", "llamacpp:/x/y.gguf", EMBEDS),
         (MODEL_WORKER, "--model-path openai:http://h:1/v1#m", "openai:http://h:1/v1#m", {}),
         (MODEL_WORKER, "--model-path o/n --device cuda", "hf:o/n", {}),
         (MODEL_WORKER, "--model-path o/n --num-gpus 2 --gpus 0,2 --dtype float16", "hf:o/n",
@@ -150,6 +151,16 @@ EMBEDS = {"embeddings": True}
         (MODEL_WORKER, "--model-path o/n --load-8bit --num-gpus 2", "hf:o/n",
          {"engine": "transformers", "load_in_8bit": True, "device_map": "auto", **EMBEDS}),
         (MODEL_WORKER, "--model-path o/n --trust-remote-code", "hf:o/n", {"trust_remote_code": True}),
+        (MODEL_WORKER, "--model-path o/n --device cuda --cpu-offloading", "hf:o/n",
+         {"engine": "transformers", "device": "cuda", "device_map": "auto", **EMBEDS}),
+        (MODEL_WORKER, "--model-path o/n --load-8bit --max-gpu-memory 13Gib", "hf:o/n",
+         {"engine": "transformers", "load_in_8bit": True, "max_memory": 13 * 2**30, **EMBEDS}),
+        (MODEL_WORKER, "--model-path o/n --load-8bit --max-gpu-memory 1.5GB", "hf:o/n",
+         {"engine": "transformers", "load_in_8bit": True, "max_memory": 1_500_000_000, **EMBEDS}),
+        # Of GPUs of 64 GiB.
+        (MODEL_WORKER, "--model-path o/n --max-gpu-memory 13GiB", "hf:o/n", {"memory_share": 0.203}),
+        (MODEL_WORKER, "--model-path o/n --max-gpu-memory 99GiB", "hf:o/n", {"memory_share": 0.9}),
+        (MODEL_WORKER, "--model-path /x/y.gguf --max-gpu-memory 13GiB", "llamacpp:/x/y.gguf", EMBEDS),
         (VLLM, "--model o/n", "hf:o/n", {}),
         (VLLM, "--model-path o/n --num-gpus 2 --gpu_memory_utilization 0.5 --seed 3", "hf:o/n",
          {"tensor_parallel": 2, "memory_share": 0.5, "seed": 3}),
@@ -163,6 +174,13 @@ def test_how_the_model_is_loaded(chosen: None, read: Any, line: str, source: str
     plan = read(line.split())
     model = model_of(plan)
     assert (str(model.sources[0]), model.options, plan.lacking) == (source, options, "")
+
+
+def test_a_limit_in_bytes_is_no_share_of_a_gpu_of_unknown_size(chosen: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastchat_worker_serving, "look", lambda: msgspec.structs.replace(GPUS, gpu_memory=()))
+    plan = MODEL_WORKER("--model-path o/n --max-gpu-memory 13GiB".split())
+    assert model_of(plan).options == {}
+    assert any("vllm has no use for: --max-gpu-memory" in note for note in plan.notes)
 
 
 def test_which_gpus_it_sees(chosen: None) -> None:
@@ -192,8 +210,8 @@ def test_every_gone_flag_is_named_with_what_replaced_it(chosen: None) -> None:
     words: list[str] = []
     for name in GONE:
         words.append(f"--{name.replace('_', '-')}")
-        if not (name.startswith("enable") or name in ("gptq_act_order", "exllama_cache_8bit", "cpu_offloading")):
-            words += [] if name == "embed_in_truncate" else [values.get(name, "x")]
+        if not (name.startswith("enable") or name in ("gptq_act_order", "exllama_cache_8bit")):
+            words.append(values.get(name, "x"))
     said = "\n".join(MODEL_WORKER(words).notes)
     for name, instead in GONE.items():
         assert f"--{name.replace('_', '-')}" in said
@@ -207,6 +225,8 @@ def test_every_gone_flag_is_named_with_what_replaced_it(chosen: None) -> None:
         (MODEL_WORKER, "--model-path pocket --dtype float16 --load-8bit --device cpu",
          "llamacpp has no use for: --dtype float16 --device cpu --load-8bit"),
         (MODEL_WORKER, "--model-path o/n", "o/n is served by vllm: it is there"),
+        (MODEL_WORKER, "--model-path pocket --max-gpu-memory 1GiB --cpu-offloading",
+         "llamacpp has no use for: --cpu-offloading --max-gpu-memory 1073741824"),
         (VLLM, "--model-path pocket --enforce-eager --foo 1", "llamacpp has no use for: --enforce-eager --foo 1"),
         (SGLANG, "--model-path o/n --mem-fraction-static 0.5 --foo 1",
          "vllm has no use for: --memory-share --foo 1"),
@@ -242,6 +262,8 @@ def test_several_models(chosen: None) -> None:
         (MODEL_WORKER, "--stream-interval x", "--stream-interval"),
         (MODEL_WORKER, "--model-names a,,b", "--model-names"),
         (MODEL_WORKER, "--device tpu", "--device"),
+        (MODEL_WORKER, "--max-gpu-memory much", "13GiB"),
+        (MODEL_WORKER, "--max-gpu-memory 0GiB", "13GiB"),
         (MODEL_WORKER, "--nonsense", "--nonsense"),
         (MULTI, "--model-path a --model-path b --model-names x", "--model-names"),
         (

@@ -51,7 +51,7 @@ async def test_a_model_worker_from_its_start_to_its_end(tmp_path: Path, monkeypa
     monkeypatch.setenv("FASTCHAT_WORKER_HEART_BEAT_INTERVAL", "0.2")
     controller = Controller()
     async with controller_at(controller) as listening:
-        words = ("--model-path", "pocket", "--model-names", "a,b", "--controller", listening.url)
+        words = ("--model-path", "pocket", "--model-names", "a,b", "--controller", listening.url, "--embed-in-truncate")
         async with child(tmp_path, "model_worker", *words) as url:
             # It registers when it can answer, not before.
             await until(lambda: controller.known.get(url) == ["a", "b"], 30)
@@ -71,6 +71,9 @@ async def test_a_model_worker_from_its_start_to_its_end(tmp_path: Path, monkeypa
             whole = await told(url, "worker_generate", long)
             assert whole["usage"]["prompt_tokens"] < context
             assert whole["usage"]["total_tokens"] <= context
+            texts = ["a cat", "a dog", "one two three " * context]
+            vectors = (await told(url, "worker_get_embeddings", {"model": "b", "input": texts}))["embedding"]
+            assert [sum(x * x for x in vector) for vector in vectors] == pytest.approx([1, 1, 1], abs=1e-3)
             await until(lambda: controller.routes_told.count("receive_heart_beat") > 2)
         assert controller.known == {url: []}
 

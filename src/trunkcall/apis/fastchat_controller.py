@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import Annotated, Final, Literal
@@ -43,7 +43,6 @@ TRIES: Final = 3
 Front = Literal["none", "others", "all"]
 
 _HOST: Final = re.compile(rb"[A-Za-z0-9._-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
-_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _NULL: Final = Response(200, control.NULL)
 _OF_MODELS: Final = (
     words.GENERATE,
@@ -59,12 +58,14 @@ class ControllerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     dispatch: how a model's worker is chosen; front: which models clients find below our own address: none, those that
     no FastChat worker serves, or all; expiration: seconds without a heart beat after which a worker is gone, None for
-    what FASTCHAT_CONTROLLER_HEART_BEAT_EXPIRATION says, or 90.
+    what FASTCHAT_CONTROLLER_HEART_BEAT_EXPIRATION says, or 90; stream_timeout: seconds that a worker may be silent in
+    a stream.
     """
 
     dispatch: DispatchMethod = "shortest_queue"
     front: Front = "others"
     expiration: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    stream_timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
 class FastChatController:
@@ -88,30 +89,31 @@ class FastChatController:
         self._asking = Asking(self._beats.learn)
         self._worker = WorkerRoutes(services)
         self._url = ""
+        if options.stream_timeout is not None:
+            services.registry.call_with(words.PROTOCOL, {"stream_timeout": options.stream_timeout})
 
     def routes(self) -> Sequence[Route]:
         """What is served."""
         fronted = () if self._front == "none" else (Route("POST", f"{FRONT}{{path*}}", self._answer_fronted),)
         return (
-            *_only("POST", "/register_worker", self._register),
-            *_only("POST", "/refresh_all_workers", self._refresh),
-            *_only("POST", "/list_models", self._list),
-            *_only("POST", "/list_multimodal_models", partial(self._list_by, True)),
-            *_only("POST", "/list_language_models", partial(self._list_by, False)),
-            *_only("POST", "/get_worker_address", self._give_address),
-            *_only("POST", "/receive_heart_beat", self._beat),
-            *_only("POST", f"/{words.STATUS}", self._tell_status),
-            *_only("POST", f"/{words.GENERATE_STREAM}", self._relay),
-            *_only("GET", "/test_connection", _test_connection),
+            Route("POST", "/register_worker", self._register),
+            Route("POST", "/refresh_all_workers", self._refresh),
+            Route("POST", "/list_models", self._list),
+            Route("POST", "/list_multimodal_models", partial(self._list_by, True)),
+            Route("POST", "/list_language_models", partial(self._list_by, False)),
+            Route("POST", "/get_worker_address", self._give_address),
+            Route("POST", "/receive_heart_beat", self._beat),
+            Route("POST", f"/{words.STATUS}", self._tell_status),
+            Route("POST", f"/{words.GENERATE_STREAM}", self._relay),
+            Route("GET", "/test_connection", _test_connection),
             *(Route("POST", f"/{route}", partial(self._answer, route)) for route in _OF_MODELS),
             *fronted,
         )
 
     def failure(self, error: ServingError) -> Response:
         """The error as the original's framework says it, but with the reason."""
-        if error.kind == "no_route":
-            return _detail(404, "Not Found")
-        return _detail(500 if error.kind == "bad_request" else error.status, error.message)
+        status = 500 if error.kind == "bad_request" else error.status
+        return codec.unrouted(error) or Response(status, msgspec.json.encode({"detail": error.message}))
 
     async def live(self, url: str) -> None:
         """Let go of workers whose heart beats have ended, until cancelled."""
@@ -238,7 +240,9 @@ class FastChatController:
 
         def fault(error: ServingError) -> bytes:
             self._beats.doubt(standing)
-            return codec.fault_frame(error)
+            # To clients of a relay a worker that breaks off is one that does not answer.
+            gone = error.kind == "upstream_error"
+            return codec.fault_frame(ServingError("unreachable", error.message) if gone else error)
 
         await self._serving.serve(
             exchange,
@@ -318,19 +322,6 @@ def expiration(environ: Mapping[str, str]) -> float:
     return seconds
 
 
-def _only(method: str, path: str, handler: Callable[[Exchange], Awaitable[None]]) -> tuple[Route, ...]:
-    """A path's one method; what the others are told has words of its own."""
-
-    async def refuse(exchange: Exchange) -> None:
-        answer = _detail(405, "Method Not Allowed")
-        await exchange.respond(Response(405, answer.body, (*answer.headers, (b"allow", method.encode()))))
-
-    return (
-        Route(method, path, handler),
-        *(Route(other, path, refuse) for other in _METHODS if other != method),
-    )
-
-
 async def _test_connection(exchange: Exchange) -> None:
     await exchange.respond(Response(200, b'"success"'))
 
@@ -338,10 +329,6 @@ async def _test_connection(exchange: Exchange) -> None:
 def _plain(number: float) -> float:
     """A whole number is written without a point, as the original does."""
     return int(number) if number == int(number) else number
-
-
-def _detail(status: int, text: str) -> Response:
-    return Response(status, msgspec.json.encode({"detail": text}))
 
 
 def _failed(error: ServingError, stream: bool = False) -> Response:

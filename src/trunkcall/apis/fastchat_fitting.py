@@ -11,10 +11,10 @@ from typing import Final
 
 import msgspec
 
-from trunkcall.apis.kuwa_fitting import fit
+from trunkcall.apis.fitting import fit
 from trunkcall.control.counting import count_by
-from trunkcall.core.ports import Generates
-from trunkcall.core.requests import Count, Generate, MessagesPrompt, TextPart, TextPrompt, TokenPrompt
+from trunkcall.core.ports import Embeds, Generates
+from trunkcall.core.requests import Count, Embed, Generate, MessagesPrompt, TextPart, TextPrompt, TokenPrompt
 
 SHARE_OF_ANSWER: Final = 4
 """Of a full context, one in so many tokens is kept for the answer, or as many as it may have."""
@@ -28,7 +28,7 @@ class Fitting:
     """Remembers how many tokens models hold, so that prompts which fit anyway are not counted."""
 
     def __init__(self) -> None:
-        self._contexts: dict[str, tuple[Generates, int]] = {}
+        self._contexts: dict[str, tuple[Embeds | Generates, int]] = {}
 
     async def fit(self, request: Generate, backend: Generates, shortened: Callable[[], None]) -> Generate:
         """The request with a prompt that leaves room for an answer, and with no more of an answer than there is room.
@@ -64,6 +64,26 @@ class Fitting:
                 return request
             shortened()
         return _limited(request, min(wanted, context - size))
+
+    async def cut(self, request: Embed, backend: Embeds, shortened: Callable[[], None]) -> Embed:
+        """The request with texts that are longer than the context ended there, as token ids.
+
+        Where the backend does not tell its tokens, the request stays as it is; `shortened` and errors as for `fit`.
+        """
+        texts = [TextPrompt((text,)) for text in request.inputs if isinstance(text, str)]
+        known, context = self._contexts.get(request.model, (None, 0))
+        if known is backend and all(_at_most(text) <= context for text in texts):
+            return request
+        counted = [await count_by(backend, Count(model=request.model, prompt=text)) for text in texts]
+        context = next((one.context for one in counted if one.context is not None), None)
+        if context is None:
+            return request
+        self._contexts[request.model] = (backend, context)
+        ids = tuple(one.ids[:context] for one in counted if one.ids is not None)
+        if len(ids) < len(counted) or all(one.count <= context for one in counted):
+            return request
+        shortened()
+        return msgspec.structs.replace(request, inputs=ids)
 
 
 def _at_most(prompt: MessagesPrompt | TextPrompt) -> int:

@@ -6,11 +6,11 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Final, Literal, cast
+from typing import Annotated, Final, Literal, cast
 
 import msgspec
 
-from trunkcall.apis.fastchat_following import Following
+from trunkcall.apis.fastchat_following import SCHEME, Following
 from trunkcall.apis.fastchat_token_ids import texts_of
 from trunkcall.control.counting import CONTEXT, count
 from trunkcall.control.generation import EmbedCall, GenerateCall
@@ -38,13 +38,16 @@ class FastChatOpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=T
 
     controller: URL of a FastChat controller whose models are served beside those of this process; errors: in whose
     shape they are told; open: the routes below /api/v1 ask for no key, as in FastChat; defaults: by model, instead of
-    FastChat's temperature of 0.7, which some models refuse.
+    FastChat's temperature of 0.7, which some models refuse; stream_timeout: seconds that the controller's workers may
+    be silent in a stream; embedding_batch: most texts that they are sent in one call.
     """
 
     controller: str = ""
     errors: Literal["fastchat", "openai"] = "fastchat"
     open: bool = False
     defaults: dict[str, codec.Defaults] = {}
+    stream_timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    embedding_batch: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class FastChatOpenAI:
@@ -64,6 +67,8 @@ class FastChatOpenAI:
         self._words = codec.FASTCHAT if options.errors == "fastchat" else codec.OPENAI
         self._defaults = options.defaults
         self._following = Following(services.registry, options.controller) if options.controller else None
+        calls = {"stream_timeout": options.stream_timeout, "embedding_batch": options.embedding_batch}
+        services.registry.call_with(SCHEME, {name: value for name, value in calls.items() if value is not None})
         self.open_paths = _OPEN_PATHS if options.open else frozenset[str]()
 
     def routes(self) -> Sequence[Route]:
@@ -81,7 +86,7 @@ class FastChatOpenAI:
 
     def failure(self, error: ServingError) -> Response:
         """The error in the shape that the options choose."""
-        return self._words.failure(error)
+        return self._words.unrouted(error) or self._words.failure(error)
 
     async def live(self, url: str) -> None:
         """Follow the controller, where there is one, until cancelled."""

@@ -10,14 +10,14 @@ import msgspec
 from msgspec import UNSET
 
 from trunkcall.apis.fastchat_fitting import Fitting
-from trunkcall.control.counting import CONTEXT, READY_SECONDS, count, count_by
+from trunkcall.control.counting import CONTEXT, READY_SECONDS, count, count_by, estimate
 from trunkcall.control.generation import EmbedCall, GenerateCall, forwards
 from trunkcall.control.readiness import ready_backend
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.meter import Meter
-from trunkcall.core.ports import Exchange, Forwards, Generates, Response
-from trunkcall.core.requests import Count, Generate, TextPrompt, Wire
+from trunkcall.core.ports import Embeds, Exchange, Forwards, Generates, Response
+from trunkcall.core.requests import Count, Embed, Generate, TextPrompt, Wire
 from trunkcall.protocols import fastchat as codec
 from trunkcall.protocols import fastchat_words as words
 from trunkcall.protocols.fastchat_asked import (
@@ -38,12 +38,13 @@ class Manner(msgspec.Struct, frozen=True):
 
     template: what clients render conversations with; None for the neutral one, whose prompts become messages for the
     model's own chat template, while those of another reach the model as they are; interval: tokens to a frame;
-    seed: of calls that bring none.
+    seed: of calls that bring none; truncate: texts to embed that are too long are cut, not refused.
     """
 
     template: codec.ConvTemplate | None = None
     interval: int = STREAM_INTERVAL
     seed: int | None = None
+    truncate: bool = False
 
 
 USUAL: Final = Manner()
@@ -113,7 +114,11 @@ class WorkerRoutes:
                 ),
                 read=partial(_read, body, model, manner),
                 emitter=lambda request: codec.FrameEmitter(
-                    request, stream, before=codec.echoed(body), interval=manner.interval
+                    request,
+                    stream,
+                    before=codec.echoed(body),
+                    interval=manner.interval,
+                    presumed=estimate(request.prompt),
                 ),
                 failure=partial(codec.failure, stream=stream),
                 fault=codec.fault_frame,
@@ -125,6 +130,12 @@ class WorkerRoutes:
     async def _embed(self, exchange: Exchange, model: str) -> None:
         body = await exchange.body()
         request = read_embeddings(body, model)
+
+        async def cut(request: Embed, backend: Embeds) -> Embed:
+            return await self._fitting.cut(
+                request, backend, lambda: exchange.extra_headers.append(dropped_header(("input",)))
+            )
+
         await self._serving.serve(
             exchange,
             EmbedCall(
@@ -133,6 +144,7 @@ class WorkerRoutes:
                 read=lambda: request,
                 emit=emit_embeddings,
                 failure=codec.failure,
+                prepare=cut if self._manner(model).truncate else None,
             ),
         )
 

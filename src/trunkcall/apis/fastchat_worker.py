@@ -40,7 +40,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     controllers: URLs of those to register with; address: what they are told, the listener's own where empty;
     beat: seconds between two signs of life; multimodal: tell controllers that images may be sent;
     templates: names of conversation templates by model, whose prompts then reach the model as they are;
-    interval: tokens to a frame of a stream; seed: of calls that bring none.
+    interval: tokens to a frame of a stream; seed: of calls that bring none; truncate: models that are given as much of
+    a text to embed as they take, instead of refusing a longer one.
     """
 
     names: dict[str, str] = {}
@@ -51,6 +52,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     templates: dict[str, str] = {}
     interval: Annotated[int, msgspec.Meta(ge=1)] = STREAM_INTERVAL
     seed: int | None = None
+    truncate: tuple[str, ...] = ()
 
 
 class FastChatWorker:
@@ -67,9 +69,10 @@ class FastChatWorker:
         self._dispatch = services.dispatch
         self._options = options
         usual = Manner(None, options.interval, options.seed)
+        templates = {model: codec.named(name) for model, name in options.templates.items()}
         manners = {
-            model: msgspec.structs.replace(usual, template=codec.named(name))
-            for model, name in options.templates.items()
+            model: msgspec.structs.replace(usual, template=templates.get(model), truncate=model in options.truncate)
+            for model in (*templates, *options.truncate)
         }
         self._worker = WorkerRoutes(services, manners, usual)
         self._leaving = False
@@ -83,8 +86,7 @@ class FastChatWorker:
 
     def failure(self, error: ServingError) -> Response:
         """What is wrong with the HTTP request itself, as the original's framework says it."""
-        detail = "Not Found" if error.kind == "no_route" else error.message
-        return Response(error.status, msgspec.json.encode({"detail": detail}))
+        return codec.unrouted(error) or Response(error.status, msgspec.json.encode({"detail": error.message}))
 
     async def live(self, url: str) -> None:
         """Wait for the models that the options name, then stay registered with the controllers until cancelled.

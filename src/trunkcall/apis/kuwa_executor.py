@@ -11,10 +11,10 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from trunkcall.apis.fitting import fit
 from trunkcall.apis.kuwa_counted import Counted
 from trunkcall.apis.kuwa_executor_metrics import ExecutorMetrics
 from trunkcall.apis.kuwa_executor_routes import STREAM, describe, find_endpoint
-from trunkcall.apis.kuwa_fitting import fit
 from trunkcall.apis.kuwa_registration import Registration, registered_base
 from trunkcall.apis.kuwa_slots import Slots
 from trunkcall.control.dispatch import Lease, Pool

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
 from typing import Final, Literal, TypeVar
@@ -12,16 +11,12 @@ import msgspec
 
 from trunkcall import __version__
 from trunkcall.control import adapters, sleeping
+from trunkcall.control.loading import can_be_asked, loaded
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
-from trunkcall.core.log import log
-from trunkcall.core.models import ReplicaView
 from trunkcall.core.ports import Exchange, Response, Route
 from trunkcall.protocols.openai import failure
 
-_LOOK_SECONDS: Final = 0.1
-_TELL_SECONDS: Final = 10.0
-"""How often a start that takes long is heard of."""
 _DEV_MODE: Final = "VLLM_SERVER_DEV_MODE"
 _ADAPTING: Final = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 _YES: Final = frozenset({"1", "true"})
@@ -84,31 +79,10 @@ class Vllm:
 
         Raises ServingError when it cannot be loaded: such a server has nothing else to do.
         """
-        since_told = 0.0
-        while not self._ready():
-            for replica in self._replicas():
-                if replica.error and replica.state in ("failed", "off"):
-                    raise ServingError("no_capacity", f"{replica.model!r} cannot be served: {replica.error}")
-            await asyncio.sleep(_LOOK_SECONDS)
-            since_told += _LOOK_SECONDS
-            if since_told >= _TELL_SECONDS:
-                since_told = 0.0
-                for replica in self._replicas():
-                    log.info("%s is being started: %s", replica.model, replica.log[-1] if replica.log else "")
-        for replica in self._replicas():
-            by = f"{replica.engine} ({replica.why})" if replica.why else replica.engine or replica.source
-            log.info("%s is served by %s", replica.model, by)
-
-    def _replicas(self) -> list[ReplicaView]:
-        return [replica for view in self._dispatch.views() for replica in view.replicas]
-
-    def _ready(self) -> bool:
-        return all(
-            any(replica.state in ("ready", "asleep") for replica in view.replicas) for view in self._dispatch.views()
-        )
+        await loaded(self._dispatch)
 
     async def _health(self, exchange: Exchange) -> None:
-        well = self._ready() and not self._dispatch.draining
+        well = can_be_asked(self._dispatch) and not self._dispatch.draining
         await exchange.respond(Response(200 if well else 503, b"", ()))
 
     async def _version(self, exchange: Exchange) -> None:
@@ -131,7 +105,8 @@ class Vllm:
         await exchange.respond(Response(200, msgspec.json.encode({"status": "awake", "tags": None})))
 
     async def _is_sleeping(self, exchange: Exchange) -> None:
-        asleep = any(replica.state == "asleep" for replica in self._replicas())
+        replicas = (replica for view in self._dispatch.views() for replica in view.replicas)
+        asleep = any(replica.state == "asleep" for replica in replicas)
         await exchange.respond(Response(200, msgspec.json.encode({"is_sleeping": asleep})))
 
     async def _load(self, exchange: Exchange) -> None:

@@ -215,7 +215,13 @@ class FastChat:
             return await answer.read()
 
     async def _begin(
-        self, stack: AsyncExitStack, name: str, route: str, body: Callable[[Endpoint], Awaitable[bytes]], *, stream: bool
+        self,
+        stack: AsyncExitStack,
+        name: str,
+        route: str,
+        body: Callable[[Endpoint], Awaitable[bytes]],
+        *,
+        stream: bool,
     ) -> Incoming:
         """The head of a worker's answer; leaving the stack stops its work.
 

@@ -139,7 +139,13 @@ class OpenAI:
         meter.dropped = dropped
         path = "/chat/completions" if chat else "/completions"
         async with self._answer(self._targets[path], body, own) as answer:
-            meter.dropped += next((read_dropped(value) for name, value in answer.headers if name == DROPPED), ())
+            lost = next((read_dropped(value) for name, value in answer.headers if name == DROPPED), ())
+            meter.dropped += lost
+            if "echo" in lost:
+                # An answer that begins as the prompt does is no echo of it.
+                streamed = msgspec.structs.replace(
+                    streamed, reporting=msgspec.structs.replace(streamed.reporting, echo=False)
+                )
             events = _events(answer, codec.ChatStreamReader() if chat else codec.CompletionStreamReader(streamed))
             try:
                 yield events

@@ -7,8 +7,8 @@ from typing import Final
 from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.readiness import ready_backend
 from trunkcall.core.errors import ServingError
-from trunkcall.core.ports import Backend, Counts, Generates
-from trunkcall.core.requests import Count, MessagesPrompt, TextPart, TextPrompt, Tokens
+from trunkcall.core.ports import Backend, Counts, Embeds, Generates
+from trunkcall.core.requests import Count, MessagesPrompt, TextPart, TextPrompt, TokenPrompt, Tokens
 
 BYTES_PER_TOKEN: Final = 4
 """Of UTF-8 in English, for backends that cannot count."""
@@ -26,7 +26,7 @@ async def count(dispatch: Dispatch, request: Count, seconds: float = READY_SECON
     return await count_by(await ready_backend(dispatch, request.model, seconds), request)
 
 
-async def count_by(backend: Backend | Generates, request: Count) -> Tokens:
+async def count_by(backend: Backend | Embeds | Generates, request: Count) -> Tokens:
     """Likewise, by a backend that is ready."""
     if isinstance(backend, Counts):
         try:
@@ -37,8 +37,10 @@ async def count_by(backend: Backend | Generates, request: Count) -> Tokens:
     return Tokens(estimate(request.prompt))
 
 
-def estimate(prompt: MessagesPrompt | TextPrompt) -> int:
-    """About how many tokens the text of a prompt is."""
+def estimate(prompt: MessagesPrompt | TextPrompt | TokenPrompt) -> int:
+    """About how many tokens a prompt is."""
+    if isinstance(prompt, TokenPrompt):
+        return sum(map(len, prompt.prompts))
     if isinstance(prompt, TextPrompt):
         texts = list(prompt.texts)
     else:

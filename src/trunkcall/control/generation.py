@@ -46,7 +46,8 @@ class GenerateCall(msgspec.Struct, frozen=True):
     emitter: how events become this protocol's answer; comment: how a stream says that it waits,
     None where it cannot; content_type: of a forwarded answer, None for the upstream's own;
     lease: what the caller has reserved before, released here; prepare: what the request becomes
-    for the replica that will answer, where that depends on the replica.
+    for the replica that will answer, where that depends on the replica; accept: told which fields the
+    replica drops, raises ServingError where no answer is better than one without them.
     """
 
     model: str
@@ -61,10 +62,14 @@ class GenerateCall(msgspec.Struct, frozen=True):
     strict: bool = False
     lease: Lease | None = None
     prepare: Callable[[Generate, Generates], Awaitable[Generate]] | None = None
+    accept: Callable[[tuple[str, ...]], None] | None = None
 
 
 class EmbedCall(msgspec.Struct, frozen=True):
-    """A request for vectors as an api hands it over."""
+    """A request for vectors as an api hands it over.
+
+    prepare: what the request becomes for the replica that will answer, where that depends on the replica.
+    """
 
     model: str
     wire: Wire
@@ -74,6 +79,7 @@ class EmbedCall(msgspec.Struct, frozen=True):
     strict: bool = False
     stream: bool = False
     lease: None = None
+    prepare: Callable[[Embed, Embeds], Awaitable[Embed]] | None = None
 
 
 Call = GenerateCall | EmbedCall
@@ -271,6 +277,8 @@ async def _translate(backend: Generates, call: GenerateCall, meter: Meter, reply
 
 async def _embed(backend: Embeds, call: EmbedCall, meter: Meter, reply: Reply) -> None:
     request = call.read()
+    if call.prepare is not None:
+        request = await call.prepare(request, backend)
     vectors = await backend.embed(request, meter)
     _refuse_dropped(call, meter)
     meter.usage = Usage(vectors.prompt_tokens, 0)
@@ -295,6 +303,8 @@ def _note(event: object, meter: Meter) -> None:
 
 
 def _refuse_dropped(call: Call, meter: Meter) -> None:
+    if isinstance(call, GenerateCall) and call.accept is not None:
+        call.accept(meter.dropped)
     if call.strict and meter.dropped:
         raise ServingError(
             "unsupported",

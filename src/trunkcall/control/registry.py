@@ -93,7 +93,7 @@ class Registry:
 
     def call_with(self, scheme: str, options: Mapping[str, Any]) -> None:
         """How a protocol's workers are called that register or are brought back from now on: a model's `options`."""
-        self._options.setdefault(scheme, {}).update(options)
+        self._options[scheme] = {**self._options.get(scheme, {}), **options}
 
     def workers(self, scheme: str) -> list[Worker]:
         """Those of a protocol in the order in which they came, also those that were given up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 Kind = Literal[
@@ -97,3 +98,10 @@ class ServingError(Exception):
         if self.kind in _BY_UPSTREAM:
             return "upstream"
         return "gateway" if self.status >= 500 or self.status == 429 else "client"
+
+
+class WrongMethod(ServingError):
+    """A path that is there answers other methods than the caller's, which HTTP tells by the status 405."""
+
+    def __init__(self, method: str, path: str, allowed: Sequence[str]) -> None:
+        super().__init__("bad_request", f"{path} answers {', '.join(allowed)}, not {method}")

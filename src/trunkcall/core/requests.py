@@ -280,21 +280,25 @@ class Vectors(msgspec.Struct, frozen=True):
 class Count(msgspec.Struct, frozen=True, kw_only=True):
     """How many tokens a prompt has, and which: a conversation as the model's template renders it, or one text.
 
-    special: with the tokens that a model puts around a text; a rendered conversation has its own.
+    special: with the tokens that a model puts around a text; a rendered conversation has its own; pieces: what each
+    token writes is wanted too.
     """
 
     model: str
     prompt: MessagesPrompt | TextPrompt
     special: bool = True
+    pieces: bool = False
 
 
 class Tokens(msgspec.Struct, frozen=True):
     """What Count gives.
 
     ids: which tokens they are, None where only their number is told; context: the most tokens that prompt
-    and answer may have, None where that is not known.
+    and answer may have, None where that is not known; pieces: the bytes that each token writes, where they were
+    wanted and are told.
     """
 
     count: int
     ids: tuple[int, ...] | None = None
     context: int | None = None
+    pieces: tuple[bytes, ...] | None = None

@@ -39,7 +39,8 @@ class TransformersOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
 
     context: tokens per slot; slots: requests served at once; batch: prompt tokens per step; device: `auto`, `cpu`,
     `cuda`, `cuda:1` or `mps`; dtype: of calculation, `auto` is float32 on a CPU where that fits and the file's own on
-    a GPU; device_map: accelerate's, for several GPUs; load_in_8bit, load_in_4bit: with bitsandbytes;
+    a GPU; device_map: accelerate's, for several GPUs; max_memory: bytes of weights on each GPU, where more of them
+    stay in the machine's memory; load_in_8bit, load_in_4bit: with bitsandbytes;
     trust_remote_code: run the Python code that the folder brings; adapter: a PEFT folder; template: a Jinja chat
     template or the path of one; embeddings: give vectors too, the default for models that can do nothing else;
     revision: of a repository of the Hub; force: also when the memory is too small by the estimate.
@@ -52,6 +53,7 @@ class TransformersOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     device: str = "auto"
     dtype: Dtype = "auto"
     device_map: str = ""
+    max_memory: Positive | None = None
     load_in_8bit: bool = False
     load_in_4bit: bool = False
     trust_remote_code: bool = False
@@ -73,6 +75,9 @@ class Transformers:
         folder or an option that cannot work.
         """
         options = read_options(model, TransformersOptions)
+        if options.max_memory is not None and not options.device_map:
+            # Only where accelerate divides a model it heeds a limit.
+            options = msgspec.structs.replace(options, device_map="auto")
         _check_packages(options)
         place = _place(model, machine, options)
         if isinstance(place, hub.Fetch):
@@ -122,6 +127,7 @@ def _plan(model: ModelSettings, machine: Machine, options: TransformersOptions, 
         device=options.device,
         dtype=dtype,
         device_map=options.device_map,
+        max_memory=options.max_memory,
         bits=bits,
         trust_remote_code=options.trust_remote_code,
         adapter=_adapter(options.adapter),

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from trunkcall.core.errors import ServingError
+from trunkcall.core.errors import ServingError, WrongMethod
 from trunkcall.core.log import log
 from trunkcall.core.ports import Api, Header, Response, Route
 from trunkcall.net.exchange import Exchange
@@ -57,6 +57,12 @@ class RouteTable:
         """The methods that a path answers."""
         exact = [method for method, known in self._exact if known == path]
         return sorted({*exact, *(r.method for pattern, r, _ in self._patterns if pattern.fullmatch(path))})
+
+    def owner(self, path: str) -> Api | None:
+        """The api that answers a path by some method."""
+        exact = (api for (_, known), (_, api) in self._exact.items() if known == path)
+        patterns = (api for pattern, _, api in self._patterns if pattern.fullmatch(path))
+        return next(exact, None) or next(patterns, None)
 
 
 def _pattern(path: str) -> re.Pattern[str]:
@@ -156,8 +162,8 @@ class Application:
     def _unrouted(self, exchange: Exchange) -> Response:
         methods = self._table.methods(exchange.path)
         if methods:
-            error = ServingError("bad_request", f"{exchange.path} answers {', '.join(methods)}, not {exchange.method}")
-            answer = self._default.failure(error)
+            api = self._table.owner(exchange.path) or self._default
+            answer = api.failure(WrongMethod(exchange.method, exchange.path, methods))
             return Response(405, answer.body, (*answer.headers, (b"allow", ", ".join(methods).encode())))
         return self._default.failure(
             ServingError("no_route", f"nothing answers {exchange.method} {exchange.path} here")

@@ -37,16 +37,18 @@ class FrameEmitter:
 
     stream: an object for each piece, each ended by a zero byte, the last repeating the text with its finish_reason;
     else one object. before: what the text begins with (`echoed`); interval: pieces of the answer to an object, after
-    the first, which is sent at once.
+    the first, which is sent at once; presumed: tokens of the prompt, until or unless the replica tells them.
     The last object names notices in a member of our own, which other readers pass over.
     """
 
-    def __init__(self, request: Generate, stream: bool, *, before: str = "", interval: int = 1) -> None:
+    def __init__(
+        self, request: Generate, stream: bool, *, before: str = "", interval: int = 1, presumed: int = 0
+    ) -> None:
         self.content_type = STREAM_TYPE if stream else JSON_TYPE
         self._stream = stream
         self._interval = interval
         self._text = before
-        self._prompt_tokens = 0
+        self._prompt_tokens = presumed
         self._tokens = 0
         self._unsent = 0
         self._due = 1
@@ -107,7 +109,7 @@ class FrameEmitter:
         if self._logprobs is not None and logprobs:
             if not self._logprobs.tokens:
                 self._logprobs.offset = len(self._text)
-            self._logprobs.extend(logprobs)
+            self._logprobs.extend(tuple(token for token in logprobs if not token.special))
         self._text += text
         self._tokens += tokens
         self._unsent += 1

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from trunkcall.core.errors import Kind, ServingError
+from trunkcall.core.errors import Kind, ServingError, WrongMethod
 from trunkcall.core.ports import Response
 from trunkcall.protocols import fastchat_words as words
 
@@ -94,6 +94,15 @@ def failure(error: ServingError, stream: bool = False) -> Response:
     if stream:
         return Response(200, fault_frame(error), ((b"content-type", STREAM_TYPE),))
     return Response(200, _object(error), ((b"content-type", JSON_TYPE),))
+
+
+def unrouted(error: ServingError) -> Response | None:
+    """What the original's framework says of a path or a method that it does not have; None for any other error."""
+    if error.kind == "no_route":
+        return Response(404, b'{"detail":"Not Found"}')
+    if isinstance(error, WrongMethod):
+        return Response(405, b'{"detail":"Method Not Allowed"}')
+    return None
 
 
 def _object(error: ServingError) -> bytes:

@@ -10,7 +10,7 @@ import msgspec
 from trunkcall.core.errors import STATUS, Kind, ServingError
 from trunkcall.core.ports import Response
 from trunkcall.protocols import openai_errors
-from trunkcall.protocols.fastchat_errors import error_code
+from trunkcall.protocols.fastchat_errors import error_code, unrouted
 from trunkcall.protocols.fastchat_words import OUT_OF_RANGE
 from trunkcall.protocols.frames import DONE_FRAME, sse
 
@@ -30,9 +30,13 @@ class OutOfRange(ServingError):
 
 
 class ErrorWords(msgspec.Struct, frozen=True):
-    """How errors are told before the first byte of an answer (`failure`), and in a stream, which they end (`fault`)."""
+    """How errors are told before the first byte of an answer (`failure`), and in a stream, which they end (`fault`).
+
+    unrouted: the answer where there is no such path or method, when that has words of its own.
+    """
 
     failure: Callable[[ServingError], Response]
+    unrouted: Callable[[ServingError], Response | None]
     fault: Callable[[ServingError], bytes]
 
 
@@ -68,5 +72,7 @@ def _code(error: ServingError) -> int:
     return OUT_OF_RANGE if isinstance(error, OutOfRange) else error_code(error)
 
 
-FASTCHAT: Final = ErrorWords(_failure, _fault)
-OPENAI: Final = ErrorWords(openai_errors.failure, lambda error: openai_errors.fault_frame(error) + DONE_FRAME)
+FASTCHAT: Final = ErrorWords(_failure, unrouted, _fault)
+OPENAI: Final = ErrorWords(
+    openai_errors.failure, lambda error: None, lambda error: openai_errors.fault_frame(error) + DONE_FRAME
+)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from trunkcall.core.errors import ServingError
-from trunkcall.core.events import Event, Fault, Finish, Notice, PromptTokens, Text, TokenLogprob
+from trunkcall.core.events import UNLIKELY, Event, Fault, Finish, Notice, PromptTokens, Text, TokenLogprob
 from trunkcall.core.requests import Generate, TextPrompt
 from trunkcall.protocols.fastchat_errors import error_of
 from trunkcall.protocols.fastchat_frames import Frame, FrameCutter, WireLogprobs, read_frame
 from trunkcall.protocols.fastchat_parameters import is_echoed
 from trunkcall.protocols.fastchat_words import OK
-from trunkcall.protocols.openai_replies import UNLIKELY
 
 _HALF: Final = "\ufffd"
 

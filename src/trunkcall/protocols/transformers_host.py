@@ -15,8 +15,9 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What trunkcall.workers.transformers is told: one model to load.
 
     path: a folder; context: tokens per slot; batch: prompt tokens per step; device: `auto`, `cpu`, `cuda`, `cuda:1`,
-    `mps`; device_map: accelerate's, empty for one device; bits: of quantised weights; generates: it has a language
-    model head that answers are made with; pooling: None for what the folder says; grace in seconds.
+    `mps`; device_map: accelerate's, empty for one device; max_memory: bytes on each GPU, only with a device_map; bits:
+    of quantised weights; generates: it has a language model head that answers are made with; pooling: None for what
+    the folder says; grace in seconds.
     """
 
     name: str
@@ -28,6 +29,7 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     dtype: Dtype
     device_map: str
+    max_memory: int | None
     bits: Bits | None
     trust_remote_code: bool
     adapter: str

@@ -20,6 +20,7 @@ def read(arguments: Sequence[str]) -> Plan:
     import msgspec
 
     from trunkcall.config import Listener
+    from trunkcall.takeover.fastchat_flags import WORKER_TIMEOUT, batch_of_embeddings, seconds_of
     from trunkcall.takeover.fastchat_loading_flags import gone_notes, loaded_as
     from trunkcall.takeover.fastchat_worker_flags import Asked, names_of
     from trunkcall.takeover.fastchat_worker_serving import serve
@@ -35,8 +36,10 @@ def read(arguments: Sequence[str]) -> Plan:
         name = loaded.names[0]
         options: dict[str, Any] = {**told.options["fastchat_worker"], "names": {name: name}}
         workers.append(Listener(host, port, ("fastchat_worker",), {"fastchat_worker": options}))
+    calls = {"stream_timeout": seconds_of(WORKER_TIMEOUT, 100), "embedding_batch": batch_of_embeddings()}
+    served = {"open": True, **{name: value for name, value in calls.items() if value is not None}}
     listen = (
-        Listener(asked.server_host, asked.server_port, ("fastchat_openai",), {"fastchat_openai": {"open": True}}),
+        Listener(asked.server_host, asked.server_port, ("fastchat_openai",), {"fastchat_openai": served}),
         Listener(
             asked.controller_host,
             asked.controller_port,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from trunkcall.apis.fastchat_controller import expiration
 from trunkcall.config import Listener, Settings
-from trunkcall.takeover.fastchat_flags import port, tls_files
+from trunkcall.takeover.fastchat_flags import WORKER_TIMEOUT, port, seconds_of, tls_files
 from trunkcall.takeover.plan import Plan
 
 METHODS: Final = ("lottery", "shortest_queue")
@@ -17,10 +17,7 @@ MISSPELT: Final = "shorteset_queue"
 """As the Intelligent Systems Lab's page writes it."""
 
 _API: Final = "fastchat_controller"
-_IGNORED: Final = {
-    "LOGDIR": "log files are not written: what is logged is on standard error",
-    "FASTCHAT_WORKER_API_TIMEOUT": "a worker that says nothing for 120 s is given up",
-}
+_LOGS: Final = "LOGDIR"
 
 
 def read(arguments: Sequence[str]) -> Plan:
@@ -42,9 +39,18 @@ def read(arguments: Sequence[str]) -> Plan:
     parser.add_argument("--ssl", action="store_true", help="speak TLS with the files SSL_CERTFILE and SSL_KEYFILE")
     asked = parser.parse_args(arguments)
     certificate, private_key = tls_files(asked.ssl)
-    options = {"dispatch": asked.dispatch_method, "front": "none", "expiration": expiration(os.environ)}
+    options: dict[str, Any] = {
+        "dispatch": asked.dispatch_method,
+        "front": "none",
+        "expiration": expiration(os.environ),
+    }
+    silence = seconds_of(WORKER_TIMEOUT, 100)
+    if silence is not None:
+        options["stream_timeout"] = silence
     listener = Listener(
         asked.host, asked.port, (_API,), {_API: options}, certificate=certificate, private_key=private_key
     )
-    notes = tuple(f"{name} is set, and not used: {why}" for name, why in _IGNORED.items() if os.environ.get(name))
+    notes: tuple[str, ...] = ()
+    if os.environ.get(_LOGS):
+        notes = (f"{_LOGS} is set, and not used: what is logged is on standard error",)
     return Plan(Settings(listen=(listener,), pocket=False), f"fastchat-controller-{asked.port}", notes=notes)

@@ -1,17 +1,22 @@
-"""What command lines of several FastChat servers have in common: a controller's address, ports, lists, TLS."""
+"""What command lines of several FastChat servers have in common: a controller, ports, lists, TLS, variables."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from math import inf
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
 import msgspec
 
 from trunkcall.core.errors import ServingError
+from trunkcall.takeover.urls import fault_of
 
 CONTROLLER: Final = "http://localhost:21001"
+WORKER_TIMEOUT: Final = "FASTCHAT_WORKER_API_TIMEOUT"
+"""The environment's word for the seconds that a worker may be silent in a stream."""
+
+_BATCH: Final = "FASTCHAT_WORKER_API_EMBEDDING_BATCH_SIZE"
 
 _VARIABLES: Final = ("SSL_CERTFILE", "SSL_KEYFILE")
 
@@ -32,15 +37,9 @@ def add_controller(parser: argparse.ArgumentParser, default: str = CONTROLLER) -
 
 def url(text: str) -> str:
     """A server's plain URL without a slash at its end, or nothing."""
-    try:
-        parts = urlsplit(text)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        sound = False
-    if text and (not sound or set("?#@") & set(text)):
-        # Not quoted with an `@`: there is a password before it.
-        shown = "the address" if "@" in text else repr(text)
-        raise argparse.ArgumentTypeError(f"{shown} is not the plain URL of a server; write http://HOST:PORT")
+    fault = fault_of(text) if text else ""
+    if fault:
+        raise argparse.ArgumentTypeError(fault)
     return text.rstrip("/")
 
 
@@ -49,6 +48,14 @@ def port(text: str) -> int:
     number = int(text) if text.isascii() and text.isdigit() else -1
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 to 65535")
+    return number
+
+
+def at_least_one(text: str) -> int:
+    """A whole number of 1 or more."""
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
     return number
 
 
@@ -62,6 +69,35 @@ def json_words(text: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(word, str) for word in words):
         raise argparse.ArgumentTypeError(f"{text!r} is not a JSON list, such as '[\"*\"]'")
     return tuple(cast("list[str]", words))
+
+
+def seconds_of(variable: str, such_as: float) -> float | None:
+    """The seconds that a variable of the environment says; None where it is not set.
+
+    Raises ServingError (bad_request), with a number such as is meant.
+    """
+    text = os.environ.get(variable, "")
+    try:
+        seconds = float(text) if text else None
+    except ValueError:
+        seconds = 0.0
+    if seconds is not None and not 0 < seconds < inf:
+        raise ServingError(
+            "bad_request", f"the variable {variable} is {text!r}; give a number of seconds, such as {such_as:g}"
+        )
+    return seconds
+
+
+def batch_of_embeddings() -> int | None:
+    """Texts that a worker is sent at once, None where the environment does not say.
+
+    Raises ServingError (bad_request).
+    """
+    text = os.environ.get(_BATCH, "")
+    try:
+        return at_least_one(text) if text else None
+    except argparse.ArgumentTypeError as error:
+        raise ServingError("bad_request", f"the variable {_BATCH}: {error}; give one such as 4") from None
 
 
 def tls_files(wanted: bool) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any, Final
 
 from trunkcall.core.errors import ServingError
@@ -25,17 +26,15 @@ GONE: Final = {
     "enable_xft": _XFT,
     "xft_max_seq_len": _XFT,
     "xft_dtype": _XFT,
-    "max_gpu_memory": "what a GPU has free is looked at before a model is started",
-    "cpu_offloading": "with --num-gpus 2 or more, layers that no GPU has room for stay in memory",
-    "embed_in_truncate": "texts longer than the context are refused, not cut",
 }
 """Flags that nothing here stands for, and what is there in their place."""
-_SWITCHES: Final = frozenset(
-    {"gptq_act_order", "enable_exllama", "exllama_cache_8bit", "enable_xft", "cpu_offloading", "embed_in_truncate"}
-)
+_SWITCHES: Final = frozenset({"gptq_act_order", "enable_exllama", "exllama_cache_8bit", "enable_xft"})
 _DEVICES: Final = ("cuda", "cpu", "mps", "xpu", "npu")
 _ELSEWHERE: Final = frozenset({"xpu", "npu"})
 _TRANSFORMERS: Final = "transformers"
+_LLAMACPP: Final = "llamacpp"
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
+_POWERS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 def add_loading_flags(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +46,13 @@ def add_loading_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--num-gpus", type=int, default=1, metavar="N", help="GPUs to spread it over")
     group.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="of calculation")
     group.add_argument("--load-8bit", action="store_true", help="hold the weights in 8 bits")
+    group.add_argument(
+        "--max-gpu-memory", type=_bytes, metavar="13Gib", help="of each GPU; what it has no room for stays in memory"
+    )
+    group.add_argument("--cpu-offloading", action="store_true", help="layers that no GPU has room for stay in memory")
+    group.add_argument(
+        "--embed-in-truncate", action="store_true", help="cut texts that are too long to embed; else they are refused"
+    )
     group.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
     group.add_argument("--seed", type=int, help="of calls that bring none")
     group.add_argument("--debug", action="store_true", help="log more")
@@ -94,8 +100,13 @@ def loaded_as(found: argparse.Namespace, path: str, names: tuple[str, ...], temp
     if found.device and found.num_gpus == 1:
         own["device"] = found.device
         flags["device"] = f"--device {found.device}"
-    if found.num_gpus > 1:
+    if found.num_gpus > 1 or found.cpu_offloading:
         own["device_map"] = "auto"
+    if found.cpu_offloading:
+        flags["device_map"] = "--cpu-offloading"
+    if found.max_gpu_memory is not None:
+        own["max_memory"] = found.max_gpu_memory
+        flags["max_memory"] = f"--max-gpu-memory {found.max_gpu_memory}"
     if found.load_8bit:
         own["load_in_8bit"] = True
         flags["load_in_8bit"] = "--load-8bit"
@@ -105,11 +116,22 @@ def loaded_as(found: argparse.Namespace, path: str, names: tuple[str, ...], temp
         template=template,
         revision=found.revision,
         words=words,
-        own={_TRANSFORMERS: own},
-        instead=_TRANSFORMERS if found.load_8bit or found.device in ("cpu", "mps") else "",
+        own={_TRANSFORMERS: own, _LLAMACPP: {"embeddings": True}},
+        instead=_TRANSFORMERS if found.load_8bit or found.cpu_offloading or found.device in ("cpu", "mps") else "",
         flags=flags,
+        gpu_bytes=found.max_gpu_memory,
+        truncates=found.embed_in_truncate,
         env={"CUDA_VISIBLE_DEVICES": ",".join(named_gpus)} if named_gpus else {},
     )
+
+
+def _bytes(text: str) -> int:
+    """A size as accelerate reads it, `13GiB` or `13GB`, in any mixture of cases."""
+    found = _SIZE.fullmatch(text.strip())
+    size = int(float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].upper()]) if found else 0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size of memory; write it like 13GiB")
+    return size
 
 
 def _flag(name: str) -> str:

@@ -24,7 +24,7 @@ def read(arguments: Sequence[str]) -> Plan:
     """
     from trunkcall.config import Listener, Settings
     from trunkcall.takeover.fastchat_endpoints import Endpoints, read_endpoints
-    from trunkcall.takeover.fastchat_flags import tls_files
+    from trunkcall.takeover.fastchat_flags import WORKER_TIMEOUT, batch_of_embeddings, seconds_of, tls_files
     from trunkcall.takeover.plan import Plan
 
     asked = _parser().parse_args(arguments)
@@ -34,6 +34,8 @@ def read(arguments: Sequence[str]) -> Plan:
     options: dict[str, Any] = {"controller": asked.controller, "open": True}
     if endpoints.defaults:
         options["defaults"] = endpoints.defaults
+    calls = {"stream_timeout": seconds_of(WORKER_TIMEOUT, 100), "embedding_batch": batch_of_embeddings()}
+    options |= {name: value for name, value in calls.items() if value is not None}
     listener = Listener(
         asked.host,
         asked.port,
@@ -69,10 +71,6 @@ def _notes(asked: argparse.Namespace) -> list[str]:
         notes.append(
             "--allow-credentials, --allowed-methods, --allowed-headers: a path answers its own methods, with any "
             "header and no cookies"
-        )
-    if os.environ.get("FASTCHAT_WORKER_API_TIMEOUT"):
-        notes.append(
-            "FASTCHAT_WORKER_API_TIMEOUT is not read: a worker may take 10 minutes to begin, and then be silent for 2"
         )
     return notes
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from trunkcall.core.errors import ServingError
-from trunkcall.takeover.kuwa_models import check_url
+from trunkcall.takeover.fastchat_flags import CONTROLLER, at_least_one, port, seconds_of, tls_files
+from trunkcall.takeover.urls import check_url
 
 DEFAULT_MODEL: Final = "lmsys/vicuna-7b-v1.5"
 
 _BEAT: Final = "FASTCHAT_WORKER_HEART_BEAT_INTERVAL"
-_KEY_FILE: Final = "SSL_KEYFILE"
-_CERTIFICATE_FILE: Final = "SSL_CERTFILE"
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +51,7 @@ def new_worker_parser(
     )
     group = parser.add_argument_group("worker")
     group.add_argument("--host", default="localhost", help="address to listen on; 0.0.0.0 for all")
-    group.add_argument("--port", type=_port, default=21002, help="port to listen on; 0 for a free one")
+    group.add_argument("--port", type=port, default=21002, help="port to listen on; 0 for a free one")
     group.add_argument("--worker-address", default="", metavar="URL", help="where controllers find it; else the above")
     group.add_argument(
         "--controller-address",
@@ -62,17 +59,17 @@ def new_worker_parser(
         *("--controller-url", "--controller"),
         action="append",
         metavar="URL",
-        help="controllers to register with; repeatable, or with commas between (default: http://localhost:21001)",
+        help=f"controllers to register with; repeatable, or with commas between (default: {CONTROLLER})",
     )
     group.add_argument("--no-register", action="store_true", help="register with no controller")
     group.add_argument(
         "--conv-template", action="append", metavar="NAME", help="prompts come in this template, as text"
     )
     group.add_argument(
-        "--limit-worker-concurrency", type=_at_least_one, default=limit, metavar="N", help="calls answered at once"
+        "--limit-worker-concurrency", type=at_least_one, default=limit, metavar="N", help="calls answered at once"
     )
-    group.add_argument("--stream-interval", type=_at_least_one, metavar="N", help="tokens to a frame; None: 2")
-    group.add_argument("--ssl", action="store_true", help=f"TLS, with the files in {_KEY_FILE} and {_CERTIFICATE_FILE}")
+    group.add_argument("--stream-interval", type=at_least_one, metavar="N", help="tokens to a frame; None: 2")
+    group.add_argument("--ssl", action="store_true", help="TLS, with the files in SSL_KEYFILE and SSL_CERTFILE")
     return parser
 
 
@@ -92,9 +89,9 @@ def read_asked(found: argparse.Namespace) -> Asked:
 
     Raises ServingError (bad_request) for an address that cannot be one, and for --ssl without its files.
     """
-    written: Sequence[str] = found.controller_address or ["http://localhost:21001"]
+    written: Sequence[str] = found.controller_address or [CONTROLLER]
     urls = [url.strip() for words in written for url in words.split(",") if url.strip()]
-    certificate, key = _tls_files() if found.ssl else ("", "")
+    certificate, key = tls_files(found.ssl)
     address: str = check_url(found.worker_address, "--worker-address") if found.worker_address else ""
     return Asked(
         host=found.host,
@@ -105,7 +102,7 @@ def read_asked(found: argparse.Namespace) -> Asked:
         else tuple(dict.fromkeys(check_url(url, "--controller-address") for url in urls)),
         limit=found.limit_worker_concurrency,
         interval=found.stream_interval,
-        beat=_beat(),
+        beat=seconds_of(_BEAT, 45),
         seed=getattr(found, "seed", None),
         debug=getattr(found, "debug", False),
         multimodal=getattr(found, "multimodal", False),
@@ -120,42 +117,8 @@ def names_of(written: Sequence[str], path: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(written)) or (re.sub(r"[\s\x00-\x1f]", "_", last),)
 
 
-def _beat() -> float | None:
-    text = os.environ.get(_BEAT, "")
-    try:
-        seconds = float(text) if text else None
-    except ValueError:
-        seconds = 0.0
-    if seconds is not None and not 0 < seconds < float("inf"):
-        raise ServingError("bad_request", f"the variable {_BEAT} is {text!r}; give a number of seconds, such as 45")
-    return seconds
-
-
-def _tls_files() -> tuple[str, str]:
-    found = [os.environ.get(name, "") for name in (_CERTIFICATE_FILE, _KEY_FILE)]
-    if not all(found):
-        raise ServingError(
-            "bad_request", f"--ssl needs the variables {_KEY_FILE} and {_CERTIFICATE_FILE}, with the paths of PEM files"
-        )
-    return os.path.abspath(found[0]), os.path.abspath(found[1])
-
-
 def _names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     if not all(names):
         raise argparse.ArgumentTypeError(f"{text!r} has an empty name in it")
     return names
-
-
-def _port(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else -1
-    if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 to 65535")
-    return number
-
-
-def _at_least_one(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
-    return number

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ import msgspec
 from trunkcall import config
 from trunkcall.config import Listener, Settings
 from trunkcall.core.errors import ServingError
-from trunkcall.core.models import LaunchSpec, ModelSettings
+from trunkcall.core.models import LaunchSpec, Machine, ModelSettings
 from trunkcall.machine import look
 from trunkcall.protocols.fastchat import named
 from trunkcall.takeover.fastchat_worker_flags import Asked
@@ -26,6 +26,8 @@ _OURS: Final = frozenset({"llamacpp", "transformers"})
 _AT_ONCE: Final = 32
 """Calls answered at once by engines of ours, which set memory aside for each; more of them wait longer."""
 _MAIN: Final = "main"
+_MOST_OF_A_GPU: Final = 0.9
+"""What vLLM takes when it is not told; asked for all of it, it finds that its own context is there already."""
 _OF_CHECKPOINTS: Final = frozenset({VLLM, "transformers"})
 
 
@@ -35,7 +37,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     path: a folder, a .gguf file, a name on the hub, or another SOURCE; names: the first is the model's here; template:
     the name that the command line gives; words: in those of vllm_words; own: options by engine; instead: the engine
     that serves it where vLLM or transformers would; flags: as written, by the word or the option that each becomes;
-    extra: flags that are not known here, for extra_of, an engine.
+    extra: flags that are not known here, for extra_of, an engine; gpu_bytes: most memory of each GPU; truncates: texts
+    to embed that are too long are cut.
     """
 
     path: str
@@ -49,6 +52,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     extra: tuple[str, ...] = ()
     extra_of: str = VLLM
     env: dict[str, str] = {}
+    gpu_bytes: int | None = None
+    truncates: bool = False
 
 
 def serve(program: str, asked: Asked, models: Sequence[Loaded], notes: Sequence[str] = ()) -> Plan:
@@ -80,6 +85,7 @@ def serve(program: str, asked: Asked, models: Sequence[Loaded], notes: Sequence[
         "address": asked.address or None,
         "multimodal": asked.multimodal or None,
         "templates": templates or None,
+        "truncate": [loaded.names[0] for loaded in models if loaded.truncates] or None,
         "interval": asked.interval,
         "beat": asked.beat,
         "seed": asked.seed,
@@ -109,29 +115,41 @@ def _model(loaded: Loaded, asked: Asked) -> tuple[ModelSettings, list[str], str]
         "slots": asked.limit,
     }
     model = config.model(loaded.names[0], entry, base=Path.cwd(), queue=_ENDLESS)
+    machine = look()
     spec, lacking = None, ""
     try:
-        spec = plan_of(model, look())
+        spec = plan_of(model, machine)
         if loaded.instead and spec is not None and spec.engine in _OF_CHECKPOINTS - {loaded.instead}:
             model = msgspec.structs.replace(model, options={"engine": loaded.instead})
-            spec = plan_of(model, look())
+            spec = plan_of(model, machine)
     except ServingError as error:
         lacking = error.message
     engine = spec.engine if spec is not None else ""
     translated = translate(loaded.words, engine)
-    options = {**model.options, **translated.options, **loaded.own.get(engine, {})}
+    own = _own(loaded, engine, machine)
+    options = {**model.options, **translated.options, **own}
     if engine == loaded.extra_of and loaded.extra:
         options["args"] = [*options.get("args", ()), *loaded.extra]
     slots = min(model.slots, _AT_ONCE) if model.slots and engine in _OURS else model.slots
     model = msgspec.structs.replace(model, options=options, slots=slots)
-    return model, _notes(loaded, engine, spec, translated.idle), lacking
+    return model, _notes(loaded, engine, spec, {*loaded.words} - {*translated.idle} | own.keys()), lacking
 
 
-def _notes(loaded: Loaded, engine: str, spec: LaunchSpec | None, idle: tuple[str, ...]) -> list[str]:
+def _own(loaded: Loaded, engine: str, machine: Machine) -> dict[str, Any]:
+    """An engine's options; for vLLM a limit in bytes is a share of the smallest GPU's memory, where that is known."""
+    own = dict(loaded.own.get(engine, {}))
+    if engine == VLLM and loaded.gpu_bytes is not None and machine.gpu_memory:
+        share = loaded.gpu_bytes / min(machine.gpu_memory)
+        own["memory_share"] = max(0.001, min(_MOST_OF_A_GPU, int(share * 1000) / 1000))
+    return own
+
+
+def _notes(loaded: Loaded, engine: str, spec: LaunchSpec | None, used: Set[str]) -> list[str]:
     why = f": {spec.why}" if spec is not None and spec.why else ""
     faster = f". Faster would be {spec.faster}" if spec is not None and spec.faster else ""
     notes = [f"{loaded.path} is served by {engine}{why}{faster}"] if why else []
-    used = {word for word in loaded.words if word not in idle} | loaded.own.get(engine, {}).keys()
+    if loaded.gpu_bytes is not None and "memory_share" in used:
+        used = {*used, "max_memory"}
     without = [flag for word, flag in loaded.flags.items() if word not in used]
     if engine != loaded.extra_of:
         without += loaded.extra

@@ -19,6 +19,7 @@ from trunkcall.engines.llamacpp import DEFAULT_CONTEXT
 from trunkcall.engines.weights import read_checkpoint
 from trunkcall.protocols.kuwa_words import NO_KEY_GOOGLE, NO_KEY_OPENAI, NO_KEY_THIRD_PARTY, WARNING_CLOSE, WARNING_OPEN
 from trunkcall.takeover.kuwa_generation import read_generation
+from trunkcall.takeover.urls import check_url
 
 KEY_NAME: Final = "TRUNKCALL_AS_KEY"
 """The environment variable through which a key of the command line reaches the server's settings."""
@@ -76,25 +77,6 @@ def choose(executor: str, asked: argparse.Namespace) -> Chosen:
     cannot work.
     """
     return _CHOICES[executor](asked)
-
-
-def check_url(text: str, flag: str) -> str:
-    """The URL as it is; `flag` names the place in errors.
-
-    Raises ServingError (bad_request) when no server can be there.
-    """
-    try:
-        parts = urlsplit(text)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        sound = False
-    if not sound or set("?#@") & set(text):
-        # Not quoted with an `@`: there is a password before it.
-        shown = "the address" if "@" in text else repr(text)
-        raise ServingError(
-            "bad_request", f"{flag}: {shown} is not the plain URL of a server; write http://HOST:PORT/..."
-        )
-    return text
 
 
 def _sysinfo(asked: argparse.Namespace) -> Chosen:

@@ -10,8 +10,9 @@ from trunkcall.config import Listener, Settings
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import ModelSettings
 from trunkcall.takeover.kuwa_kernel import our_level
-from trunkcall.takeover.kuwa_models import Chosen, check_url
+from trunkcall.takeover.kuwa_models import Chosen
 from trunkcall.takeover.plan import Plan
+from trunkcall.takeover.urls import check_url
 from trunkcall.workers.kuwa_options import General
 
 _API: Final = "kuwa_executor"

@@ -27,7 +27,7 @@ async def fit(request: Generate, backend: Generates, limit: int) -> Generate:
     Raises ServingError: too_long when the last turn alone does not fit, and as the backend's count does.
     """
     prompt = request.prompt
-    assert isinstance(prompt, MessagesPrompt), "Kuwa asks with conversations"
+    assert isinstance(prompt, MessagesPrompt), "only conversations have turns"
     candidates = shortened(prompt.messages)
     choice = choose(len(candidates))
     try:

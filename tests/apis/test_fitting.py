@@ -7,7 +7,7 @@ from apis.kuwa_executors import Counting, Script, executor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkcall.apis.kuwa_fitting import choose, fit, shortened
+from trunkcall.apis.fitting import choose, fit, shortened
 from trunkcall.core.errors import ServingError
 from trunkcall.core.requests import Generate, Message, MessagesPrompt, Role, TextPart
 
