@@ -64,6 +64,7 @@ GOLDEN: dict[str, list[Event]] = {
                     -0.25,
                     (66, 108, 117, 101),
                     (TokenLogprob("Blue", -0.25, (66, 108, 117, 101)), TokenLogprob("Red", -9999.0, (82, 101, 100))),
+                    id=42,
                 ),
             ),
         ),

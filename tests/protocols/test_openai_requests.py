@@ -118,6 +118,8 @@ M = b'{"model":"m","messages":[{"role":"user","content":"x"}],'
         (M + b'"response_format":{"type":"json_schema"}}', "response_format.json_schema", "required"),
         (M + b'"response_format":{"x":1}}', "response_format.type", "required"),
         (M + b'"response_format":{"type":"json_object"},"grammar":"root ::= x"}', "grammar", "combined"),
+        (M + b'"guided_regex":"a","grammar":"root ::= x"}', "structured_outputs", "combined"),
+        (M + b'"structured_outputs":{"regex":1}}', "structured_outputs.regex", "str"),
         (M + b'"x":"\xc3("}', None, "UTF-8"),
     ],
 )  # fmt: skip
@@ -242,6 +244,29 @@ def test_deprecated_function_calls_become_paired_tool_calls() -> None:
 )  # fmt: skip
 def test_response_formats(given: dict[str, Any], expected: Format) -> None:
     assert chat(response_format=given).shape.format == expected
+
+
+@pytest.mark.parametrize("given", [{"guided_regex": "a+"}, {"structured_outputs": {"regex": "a+"}}])
+def test_a_regular_expression_goes_out_under_both_names(given: dict[str, Any]) -> None:
+    for request, emit in ((chat(**given), emit_chat), (completion(**given), emit_completion)):
+        assert request.shape.format == Format("regex", source="a+")
+        body, dropped = emit(request, "m")
+        sent = json.loads(body)
+        assert (sent["structured_outputs"], sent["guided_regex"], dropped) == ({"regex": "a+"}, "a+", ())
+        assert request.extra == {}
+
+
+def test_other_structured_outputs_go_raw() -> None:
+    for asked in ({"choice": ["a"]}, {"regex": "a", "backend": "x"}):
+        request = chat(structured_outputs=asked)
+        assert request.shape.format is UNSET
+        assert emitted(request)["structured_outputs"] == asked
+
+
+def test_completions_have_shapes_too() -> None:
+    request = completion(response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": {}}})
+    assert request.shape.format == Format("schema", schema={}, name="a")
+    assert json.loads(emit_completion(request, "m")[0])["response_format"]["json_schema"]["schema"] == {}
 
 
 def test_an_unknown_response_format_goes_raw() -> None:
@@ -375,9 +400,9 @@ def test_fields_of_other_protocols_are_reported() -> None:
         extra={"anthropic": {"top_a": Raw(b"1"), "nothing": Raw(b"null"), "spelling": Raw(b"")}, "openai": {}},
     )
     body, dropped = emit_chat(request, "up")
-    assert dropped == ("top_a", "messages[0].content[1]", "tools[1]", "guided_regex")
+    assert dropped == ("top_a", "messages[0].content[1]", "tools[1]")
     assert json.loads(body)["messages"] == [{"role": "user", "content": [{"type": "text", "text": "x"}]}]
-    assert set(requested_fields(request)) == {"tools", *dropped}
+    assert set(requested_fields(request)) == {"tools", "structured_outputs", "guided_regex", *dropped}
 
 
 def test_a_place_that_is_gone_is_reported() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from trunkcall.core.errors import ServingError
 from trunkcall.workers.asked import Abilities, Asked, read_chat, read_completion, read_embedding
+from trunkcall.workers.forced_calls import format_of
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 ALL = Abilities(True, True, True, True)
@@ -76,7 +77,8 @@ G = {"type": "function", "function": {"name": "g", "parameters": {"type": "objec
 
 def test_a_named_tool_is_the_only_one() -> None:
     (body,) = engine(chat(ALL, tools=[*TOOLS, G], tool_choice={"type": "function", "function": {"name": "g"}}))
-    assert (body["tools"], body["tool_choice"]) == ([G], "required")
+    assert body["tools"] == [G]
+    assert body["response_format"] == json.loads(bytes(format_of([G]) or b""))
     other = chat(ALL, tools=[G], tool_choice={"type": "allowed_tools", "allowed_tools": {}})
     assert (other.dropped, "tool_choice" in engine(other)[0]) == (("tool_choice",), False)
     without = chat(tools=[G], tool_choice={"type": "function", "function": {"name": "g"}})
@@ -85,6 +87,28 @@ def test_a_named_tool_is_the_only_one() -> None:
         with pytest.raises(ServingError) as caught:
             chat(ALL, tools=[G], tool_choice={"type": "function", "function": wrong})
         assert (caught.value.kind, caught.value.param) == ("bad_request", "tool_choice")
+
+
+@pytest.mark.parametrize(
+    ("fields", "forced"),
+    [
+        ({"tool_choice": "required"}, True),
+        ({"tool_choice": "required", "response_format": {"type": "text"}}, True),
+        ({"tool_choice": "auto"}, False),
+        # The caller says what an answer looks like, or reads it himself.
+        ({"tool_choice": "required", "response_format": {"type": "json_object"}}, False),
+        ({"tool_choice": "required", "grammar": 'root ::= "a"'}, False),
+        ({"tool_choice": "required", "parse_tool_calls": False}, False),
+        ({"tool_choice": "required", "tools": [{"type": "function"}]}, False),
+    ],
+)
+def test_where_a_call_must_be_made_the_answer_is_held_to_one(fields: dict[str, Any], forced: bool) -> None:
+    asked = chat(ALL, **{"tools": [G], **fields})
+    (body,) = engine(asked)
+    assert asked.forced == forced
+    assert ("tool_choice" in body) != forced
+    assert (body.get("response_format") == json.loads(bytes(format_of([G]) or b""))) == forced
+    assert asked.dropped == ()
 
 
 def test_tokens_of_completions_are_asked_for_with_probabilities() -> None:
@@ -138,7 +162,8 @@ def test_dropped_fields_of_chat(fields: dict[str, Any], able: Abilities, dropped
         ({"best_of": 3}, ("best_of",)),
         ({"best_of": 3, "n": 3}, ()),
         ({"echo": True}, ()),
-        ({"echo": True, "logprobs": 1}, ("echo",)),
+        ({"echo": True, "logprobs": 1}, ()),
+        ({"include_stop_str_in_output": True, "stop": "x"}, ()),
         ({"echo": True, "prompt": [1, 2]}, ("echo",)),
         ({"messages": []}, ("messages",)),
     ],

@@ -25,6 +25,8 @@ PLAIN_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+END = 2
+"""<|im_end|>"""
 EMOJI = 'root ::= "é😀" "é"'
 
 
@@ -138,7 +140,7 @@ def test_an_answer_as_tokens_goes_on_where_it_ended(pocket: Any, fields: dict[st
     assert (choice["logprobs"] is None) == ("logprobs" not in fields)
     assert pocket.ask("/detokenize", tokens=said)["content"] == choice["message"]["content"]
     rest = pocket.ask("/v1/completions", prompt=prompt + said[:4], temperature=0, return_token_ids=True)["choices"][0]
-    assert rest["token_ids"] == said[4:]
+    assert rest["token_ids"] in (said[4:], [*said[4:], END]), "a completion tells its end too"
     assert rest["prompt_token_ids"] == prompt + said[:4]
     chunks = pocket.stream(CHAT, **asked)
     assert chunks[0]["prompt_token_ids"] == prompt
@@ -150,7 +152,8 @@ def test_tokens_of_characters_that_span_them_and_of_text_that_was_held_back(pock
     fields = {"grammar": 'root ::= "a<td>🐉é" "b"', "stop": ["<tdx"], "return_token_ids": True}
     for answer in (pocket.chat(**fields), pocket.ask("/v1/completions", prompt="x", **fields)):
         choice = answer["choices"][0]
-        assert pocket.ask("/detokenize", tokens=choice["token_ids"])["content"] == "a<td>🐉éb"
+        ids = [id for id in choice["token_ids"] if id != END]
+        assert pocket.ask("/detokenize", tokens=ids)["content"] == "a<td>🐉éb"
         # The numbers of a piece of several tokens are the tokenizer's: the grammar may have forced others.
         assert len(choice["token_ids"]) > 5
 
@@ -238,6 +241,29 @@ def test_tools_need_a_template_that_shows_them(pocket: Any, hosts: Callable[...,
     _, headers, _ = pocket.call(CHAT, body)
     assert "x-trunkcall-dropped" not in headers
     assert "weather" in pocket.ask("/apply-template", messages=MESSAGES, tools=[TOOL])["prompt"]
+
+
+ADD = {
+    "type": "function",
+    "function": {"name": "add", "parameters": {"properties": {"a": {"type": "integer"}}, "required": ["a"]}},
+}
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "add"}}])
+def test_a_call_that_must_be_made_is_made_without_need(pocket: Any, choice: Any) -> None:
+    fields = {"tools": [TOOL, ADD], "tool_choice": choice, "max_tokens": 80, "temperature": 0}
+    (said,) = pocket.chat("What is the capital of France?", **fields)["choices"]
+    (call,) = said["message"]["tool_calls"]
+    assert (said["finish_reason"], said["message"]["content"]) == ("tool_calls", None)
+    assert call["function"]["name"] in (("add",) if isinstance(choice, dict) else ("add", TOOL["function"]["name"]))
+    assert isinstance(json.loads(call["function"]["arguments"]), dict)
+    streamed = pocket.stream_chat("What is the capital of France?", **fields)
+    deltas = [choice["delta"] for event in streamed for choice in event["choices"]]
+    fragments = [one["function"] for delta in deltas for one in delta.get("tool_calls", ())]
+    assert "".join(one.get("name", "") for one in fragments) == call["function"]["name"]
+    assert "".join(one["arguments"] for one in fragments) == call["function"]["arguments"]
+    assert not any(delta.get("content") for delta in deltas)
+    assert streamed[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
 @pytest.mark.parametrize(
@@ -406,6 +432,15 @@ async def test_a_backend_counts_the_tokens_of_this_host(pocket: Any) -> None:
         await backend.aclose()
     assert len(counted.ids) == pocket.chat(max_tokens=1)["usage"]["prompt_tokens"]
     assert list(plain.ids) == pocket.ask("/tokenize", content="good day 😀")["tokens"]
+
+
+@pytest.mark.parametrize("slots", [3, 5])
+def test_vectors_where_the_slots_do_not_divide_the_context(new_host: Callable[..., Any], slots: int) -> None:
+    host = new_host(slots=slots, embeddings=True)
+    assert "address" in host.report
+    # As many tokens as it holds, and one more.
+    assert len(host.ask("/v1/embeddings", input=[[100] * 1024, [7]])["data"]) == 2
+    assert host.refusal("/v1/embeddings", {"input": [[100] * 1025]})["code"] == "context_length_exceeded"
 
 
 def test_embeddings(pocket: Any, hosts: Callable[..., Any]) -> None:

@@ -25,8 +25,13 @@ class Bytes:
     def raw(self, token: int) -> bytes:
         return bytes([token])
 
+    def is_special(self, token: int) -> bool:
+        return token == 0
+
 
 WORDS = cast(Words, Bytes())
+END = b"\0"
+"""The token that ends an answer."""
 
 
 def asked(
@@ -125,6 +130,8 @@ def test_tool_calls(over: Reason) -> None:
     two = events(asked(calls=True), said(f"{text}\n{text[6:]}", "end"))
     assert [event.slot for event in two if isinstance(event, ToolCall)] == [0, 1]
     with_ids = events(asked(calls=True, return_token_ids=True), said(text))
-    assert bytes(i for event in with_ids if isinstance(event, Text) for i in event.token_ids or ()) == text.encode()
+    assert (
+        bytes(i for event in with_ids if isinstance(event, Text) for i in event.token_ids or ()) == text.encode() + END
+    )
     plain = events(asked(), said(text))
     assert text_of(plain) == text and plain[-1] == Finish(0, "stop")

@@ -88,7 +88,7 @@ def test_ends_and_bans() -> None:
         ({"prompt": "a", "best_of": 1}, ()),
         ({"prompt": "a", "best_of": 3}, ("best_of",)),
         ({"prompt": "a", "echo": True}, ()),
-        ({"prompt": "a", "echo": True, "logprobs": 1}, ("echo",)),
+        ({"prompt": "a", "echo": True, "logprobs": 1}, ()),
         ({"prompt": [97], "echo": True}, ("echo",)),
     ],
 )

@@ -97,6 +97,22 @@ def test_a_half_as_asked(folder: Path) -> None:
 
 
 @pytest.mark.skipif(
+    importlib.util.find_spec("accelerate") is None, reason="DIVIDED MODELS NOT CHECKED: pip install accelerate"
+)
+def test_a_limit_for_each_gpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trunkcall.workers.transformers_loading import _rooms  # pyright: ignore[reportPrivateUsage]
+
+    free = {0: 100, 1: 30, "cpu": 500}
+    monkeypatch.setattr("accelerate.utils.get_max_memory", lambda: free)
+    assert _rooms(50) == {0: 50, 1: 30, "cpu": 500}
+    child = Child(folder, slots=2, threads=1, max_memory=10**6)
+    try:
+        assert child.ask("/v1/completions", prompt="a b", max_tokens=3)["usage"]["completion_tokens"] == 3
+    finally:
+        child.stop()
+
+
+@pytest.mark.skipif(
     importlib.util.find_spec("peft") is None, reason="ADAPTERS NOT CHECKED: pip install peft accelerate"
 )
 def test_adapters(folder: Path, tmp_path: Path) -> None:

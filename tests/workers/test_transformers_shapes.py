@@ -32,6 +32,7 @@ def shape(*, shown: bool = True, **fields: Any) -> Shape | None:
         ({}, None, ""),
         ({"response_format": {"type": "text"}}, None, ""),
         ({"response_format": JSON}, "response_format", "start: answer"),
+        ({"structured_outputs": {"regex": "a/b"}}, "structured_outputs", "start: answer"),
         ({"tools": TOOLS}, None, ""),
         ({"tools": TOOLS, "tool_choice": "required"}, "tools", "start: calls"),
         ({"tools": TOOLS, "tool_choice": "required", "response_format": JSON}, "tools", "start: calls"),

@@ -6,7 +6,7 @@ ends with a Finish for every index or with one Fault.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -15,13 +15,24 @@ from trunkcall.core.errors import ServingError
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "cancelled"]
 
 
+UNLIKELY: Final = -9999.0
+"""What OpenAI says for a probability too small to tell; also stands for one that nobody told."""
+
+
 class TokenLogprob(msgspec.Struct, frozen=True):
-    """One token's natural-log probability; `top` holds the best alternatives, best first."""
+    """One token's natural-log probability; `top` holds the best alternatives, best first.
+
+    token: its text, with U+FFFD for what is not whole characters; bytes_: what it writes, None where only the text is
+    known; id: None where the engine does not tell it; special: a mark of the model's, such as the end of an answer,
+    which is no part of the text that it comes with.
+    """
 
     token: str
     logprob: float
     bytes_: tuple[int, ...] | None = None
     top: tuple[TokenLogprob, ...] = ()
+    id: int | None = None
+    special: bool = False
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -40,7 +51,11 @@ class Queue(msgspec.Struct, frozen=True):
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A piece of answer text for choice `index`."""
+    """A piece of answer text for choice `index`.
+
+    token_ids and logprobs, where they were asked for, are those of the same tokens; a token goes out with its first
+    character, and one that writes nothing (a special one, a stop string that was cut off) with an empty text.
+    """
 
     index: int
     text: str

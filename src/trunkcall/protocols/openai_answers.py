@@ -85,6 +85,12 @@ class _Answer:
         self._over = True
         return fault_frame(error) + DONE_FRAME
 
+    def _stop_reason(self, finish: Finish) -> bytes:
+        """The member that names a stop string, as vLLM has it, for callers who asked for more than the public API."""
+        if finish.matched_stop is None or not self._request.reporting.token_ids:
+            return b""
+        return b',"stop_reason":%b' % _encode(finish.matched_stop)
+
     def _notice(self, notice: Notice, nothing: bytes) -> bytes:
         """A chunk that adds nothing to choice 0, because no SDK shows a comment; `nothing` is its empty member.
 
@@ -123,6 +129,8 @@ class ChatEmitter(_Answer):
         match event:
             case Text():
                 token_ids = event.token_ids if self._request.reporting.token_ids else None
+                if not event.text and token_ids is None and _special_only(event.logprobs):
+                    return b""
                 return self._delta(event.index, {"content": event.text}, event.logprobs, token_ids)
             case Thinking():
                 return self._delta(event.index, {"reasoning_content": event.text})
@@ -135,7 +143,8 @@ class ChatEmitter(_Answer):
                 reason = _encode(chat_finish(event.reason))
                 if event.index == 0:
                     self._reason = reason
-                return b'%b%b{},"logprobs":null,"finish_reason":%b}]}\n\n' % (opened, self._heads[event.index], reason)
+                end = reason + self._stop_reason(event)
+                return b'%b%b{},"logprobs":null,"finish_reason":%b}]}\n\n' % (opened, self._heads[event.index], end)
             case Start():
                 chunk = _chunk_head(named("chatcmpl-", event.id), "chat.completion.chunk", self._request.model, event)
                 self._head = b"data: %b" % chunk
@@ -183,7 +192,7 @@ class ChatEmitter(_Answer):
             opened,
             head,
             _encode(delta),
-            _encode(chat_logprobs(logprobs)),
+            _encode(chat_logprobs(logprobs, self._request.reporting.token_ids)),
             b'"token_ids":%b,' % _encode(token_ids) if token_ids is not None else b"",
         )
 
@@ -219,6 +228,8 @@ class CompletionEmitter(_Answer):
         match event:
             case Text():
                 token_ids = event.token_ids if self._request.reporting.token_ids else None
+                if not event.text and token_ids is None and _special_only(event.logprobs):
+                    return b""
                 told = b"" if token_ids is None else b'"token_ids":%b,' % _encode(token_ids)
                 return self._open(event.index) + self._piece(event.index, event.text, event.logprobs, told)
             case Finish():
@@ -226,7 +237,8 @@ class CompletionEmitter(_Answer):
                 reason = _encode(completion_finish(event.reason))
                 if event.index == 0:
                     self._reason = reason
-                return b'%b%b"","logprobs":null,"finish_reason":%b}]}\n\n' % (opened, self._heads[event.index], reason)
+                end = reason + self._stop_reason(event)
+                return b'%b%b"","logprobs":null,"finish_reason":%b}]}\n\n' % (opened, self._heads[event.index], end)
             case Start():
                 chunk = _chunk_head(named("cmpl-", event.id), "text_completion", self._request.model, event)
                 self._head = b"data: %b" % chunk
@@ -278,7 +290,7 @@ class CompletionEmitter(_Answer):
         return b'%b%b,"logprobs":%b,%b"finish_reason":null}]}\n\n' % (
             self._heads[index],
             _encode(text),
-            _encode(completion_logprobs(logprobs, offset, first)),
+            _encode(completion_logprobs(logprobs, offset, first, self._request.reporting.token_ids)),
             ids,
         )
 
@@ -286,6 +298,11 @@ class CompletionEmitter(_Answer):
 def comment_frame(event: Queue) -> bytes:
     """That the request waits, as a comment in the stream."""
     return comment(f"queue position {event.position}")
+
+
+def _special_only(tokens: tuple[TokenLogprob, ...] | None) -> bool:
+    """Nothing that is shown where nobody asked for ids."""
+    return all(token.special for token in tokens or ())
 
 
 def _chunk_head(id: str, object: str, model: str, start: Start) -> bytes:

@@ -31,7 +31,6 @@ _CHAT_ONLY: Final = (
     "tools",
     "tool_choice",
     "parallel_tool_calls",
-    "response_format",
     "reasoning_effort",
     "chat_template",
     "chat_template_kwargs",
@@ -77,6 +76,10 @@ def requested_fields(request: Generate | Embed) -> tuple[str, ...]:
         fields, dropped = _chat(request)
     else:
         fields, dropped = _completion(request)
+    if isinstance(request, Generate) and _prompt_by_echo(request):
+        if not request.reporting.echo:
+            del fields["echo"]
+        dropped += ("prompt_logprobs",)
     names = dict.fromkeys(name for name in fields if name not in _ALWAYS)
     names.update(dict.fromkeys(name for name, raw in request.extra.get(PROTOCOL, {}).items() if raw))
     names.update(dict.fromkeys(dropped))
@@ -123,6 +126,9 @@ def _completion(request: Generate) -> tuple[dict[str, Any], tuple[str, ...]]:
         fields["best_of"] = request.sampling.best_of
     if request.reporting.echo:
         fields["echo"] = True
+    if _prompt_by_echo(request):
+        fields["echo"] = True
+        fields["logprobs"] = request.reporting.logprobs or 0
     chat_only: dict[str, Any] = {}
     _add_chat_only(chat_only, request, dropped)
     fields.update((name, value) for name, value in chat_only.items() if name not in _CHAT_ONLY)
@@ -178,7 +184,7 @@ def _add_common(fields: dict[str, Any], request: Generate, own: Fields) -> None:
 
 
 def _add_chat_only(fields: dict[str, Any], request: Generate, dropped: list[str]) -> None:
-    """Tools, templating and the answer's shape; of these only `grammar` belongs to completions too."""
+    """Tools, templating and the answer's shape; of these only the last belongs to completions too."""
     shape, templating = request.shape, request.templating
     if shape.tools is not UNSET:
         tools: list[Any] = []
@@ -199,15 +205,20 @@ def _add_chat_only(fields: dict[str, Any], request: Generate, dropped: list[str]
     if shape.format is None:
         fields["response_format"] = None
     elif shape.format is not UNSET:
-        _add_format(fields, shape.format, dropped)
+        _add_format(fields, shape.format)
     if templating.chat_template is not UNSET:
         fields["chat_template"] = templating.chat_template
     if templating.template_arguments is not UNSET:
         fields["chat_template_kwargs"] = templating.template_arguments
     if templating.continue_final_message:
         fields["continue_final_message"] = True
-    if request.reporting.prompt_logprobs:
+    if request.reporting.prompt_logprobs and not _prompt_by_echo(request):
         dropped.append("prompt_logprobs")
+
+
+def _prompt_by_echo(request: Generate) -> bool:
+    """Whether a prompt's probabilities are asked for: they come with its echo, which the reader takes out again."""
+    return request.reporting.prompt_logprobs and isinstance(request.prompt, TextPrompt)
 
 
 def _tool_choice(choice: ToolChoice) -> Any:
@@ -220,7 +231,7 @@ def _tool_choice(choice: ToolChoice) -> Any:
             return choice.mode
 
 
-def _add_format(fields: dict[str, Any], shape: Format, dropped: list[str]) -> None:
+def _add_format(fields: dict[str, Any], shape: Format) -> None:
     match shape.kind:
         case "text":
             fields["response_format"] = {"type": "text"}
@@ -236,7 +247,9 @@ def _add_format(fields: dict[str, Any], shape: Format, dropped: list[str]) -> No
         case "grammar":
             fields["grammar"] = shape.source
         case "regex":
-            dropped.append("guided_regex")
+            # vLLM's newer and its older name; each of its editions passes the other over.
+            fields["structured_outputs"] = {"regex": shape.source}
+            fields["guided_regex"] = shape.source
 
 
 def _override_system(emitted: list[Any], messages: tuple[Message, ...], text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ from msgspec import Raw
 
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import (
+    UNLIKELY,
     Event,
     Fault,
     Finish,
@@ -31,9 +33,6 @@ from trunkcall.core.requests import Generate, TextPrompt, Vectors
 from trunkcall.protocols.frames import DONE
 from trunkcall.protocols.openai_errors import read_error
 from trunkcall.protocols.openai_paths import NULL
-
-UNLIKELY: Final = -9999.0
-"""What OpenAI says for a probability too small to tell; also stands for a missing one."""
 
 _REASONS: Final[dict[str, FinishReason]] = {
     "stop": "stop",
@@ -72,10 +71,12 @@ class _Token(msgspec.Struct):
     logprob: float | None = None
     bytes_: tuple[int, ...] | None = msgspec.field(default=None, name="bytes")
     top_logprobs: list[_Token] | None = None
+    id: int | None = None
+    special: bool | None = None
 
 
 class _Logprobs(msgspec.Struct):
-    """Both shapes: `content` is that of chat, the others are those of legacy completions."""
+    """Both shapes: `content` is that of chat, the others are those of legacy completions; ours has both, see there."""
 
     content: list[_Token] | None = None
     tokens: list[str] | None = None
@@ -178,7 +179,7 @@ class ChatStreamReader:
         self._echoes: dict[int, str] = {}
         self._held: dict[int, tuple[str, tuple[TokenLogprob, ...]]] = {}
         self._per_prompt = 1
-        self._prompts: set[int] = set()
+        self._prompts: dict[int, tuple[int, ...]] = {}
 
     def feed(self, payload: bytes) -> list[Event]:
         """The events of one payload, the data of one server-sent event; nothing after a Fault or [DONE]."""
@@ -236,7 +237,7 @@ class ChatStreamReader:
 
     def _prompt_ids(self, place: int, ids: tuple[int, ...], events: list[Event]) -> None:
         if place not in self._prompts:
-            self._prompts.add(place)
+            self._prompts[place] = ids
             events.append(PromptIds(place, ids))
 
     def _read(self, choice: _Choice, events: list[Event]) -> None:
@@ -256,6 +257,8 @@ class ChatStreamReader:
         if text and index in self._echoes:
             text, left = self._without_echo(index, text, logprobs or (), events)
             logprobs = left or None
+        if logprobs is not None:
+            logprobs = _with_ids(logprobs, choice.token_ids)
         if text or logprobs or choice.token_ids:
             events.append(Text(index, text or "", choice.token_ids, logprobs))
         if delta is not None:
@@ -307,12 +310,10 @@ class ChatStreamReader:
         if not text.startswith(echo):
             return text, logprobs
         if logprobs:
-            count = reached = 0
-            while count < len(logprobs) and reached < len(echo):
-                reached += len(logprobs[count].token)
-                count += 1
+            ids = self._prompts.get(index // self._per_prompt)
+            count = _count(logprobs, len(echo)) if ids is None else len(ids)
             if index % self._per_prompt == 0:
-                events.append(PromptTokens(logprobs[:count]))
+                events.append(PromptTokens(_with_ids(logprobs[:count], ids)))
             logprobs = logprobs[count:]
         return text[len(echo) :], logprobs
 
@@ -320,15 +321,16 @@ class ChatStreamReader:
 class CompletionStreamReader(ChatStreamReader):
     """Reads the payloads of one streamed completion.
 
-    request: as it was sent; where it asks for an echo of text prompts, the echo is cut off the
-    text, because events never hold the prompt, and its log probabilities become PromptTokens.
+    request: as it was sent; where it asks for an echo of text prompts or for their probabilities, the echo is cut off
+    the text, because events never hold the prompt, and its log probabilities become PromptTokens.
     """
 
     def __init__(self, request: Generate | None = None) -> None:
         super().__init__()
         if request is not None:
             self._per_prompt = request.sampling.n or 1
-        if request is not None and request.reporting.echo and isinstance(request.prompt, TextPrompt):
+        echoed = request is not None and (request.reporting.echo or request.reporting.prompt_logprobs)
+        if request is not None and echoed and isinstance(request.prompt, TextPrompt):
             for position, text in enumerate(request.prompt.texts):
                 if text:
                     first = position * self._per_prompt
@@ -394,31 +396,42 @@ def _read_notices(raw: Raw) -> list[Notice]:
 def _token_logprobs(logprobs: _Logprobs) -> tuple[TokenLogprob, ...] | None:
     if logprobs.content is not None:
         return tuple(_token(token) for token in logprobs.content)
-    if not logprobs.tokens:
-        return None
+    return tuple(_legacy_tokens(logprobs, logprobs.tokens)) if logprobs.tokens else None
+
+
+def _with_ids(tokens: tuple[TokenLogprob, ...], ids: tuple[int, ...] | None) -> tuple[TokenLogprob, ...]:
+    """ids: of the same tokens, which vLLM tells beside them."""
+    if ids is None or len(ids) != len(tokens):
+        return tokens
+    return tuple(
+        token if token.id is not None else msgspec.structs.replace(token, id=id)
+        for token, id in zip(tokens, ids, strict=True)
+    )
+
+
+def _count(tokens: tuple[TokenLogprob, ...], length: int) -> int:
+    """How many tokens write so many characters."""
+    count = reached = 0
+    while count < len(tokens) and reached < length:
+        reached += 0 if tokens[count].special else len(tokens[count].token)
+        count += 1
+    return count
+
+
+def _legacy_tokens(logprobs: _Logprobs, tokens: list[str]) -> Iterator[TokenLogprob]:
     values = logprobs.token_logprobs or []
     tops = logprobs.top_logprobs or []
-    return tuple(
-        TokenLogprob(
-            token,
-            _or_unlikely(values[place] if place < len(values) else None),
-            None,
-            tuple(
-                TokenLogprob(other, value)
-                for other, value in sorted(
-                    ((tops[place] if place < len(tops) else None) or {}).items(), key=lambda item: -item[1]
-                )
-            ),
-        )
-        for place, token in enumerate(logprobs.tokens)
-    )
+    for place, token in enumerate(tokens):
+        best = (tops[place] if place < len(tops) else None) or {}
+        top = tuple(TokenLogprob(other, value) for other, value in sorted(best.items(), key=lambda item: -item[1]))
+        yield TokenLogprob(token, _or_unlikely(values[place] if place < len(values) else None), None, top)
 
 
 def _token(token: _Token) -> TokenLogprob:
-    top = tuple(
-        TokenLogprob(other.token, _or_unlikely(other.logprob), other.bytes_) for other in token.top_logprobs or ()
+    top = tuple(_token(other) for other in token.top_logprobs or ())
+    return TokenLogprob(
+        token.token, _or_unlikely(token.logprob), token.bytes_, top, id=token.id, special=bool(token.special)
     )
-    return TokenLogprob(token.token, _or_unlikely(token.logprob), token.bytes_, top)
 
 
 def _or_unlikely(value: float | None) -> float:

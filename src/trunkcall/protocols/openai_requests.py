@@ -87,6 +87,9 @@ class _Common(msgspec.Struct, kw_only=True):
     ignore_eos: _Flag = UNSET
     n: Annotated[int, Meta(ge=1, le=128)] | None | UnsetType = UNSET
     grammar: str | None | UnsetType = UNSET
+    guided_regex: str | None | UnsetType = UNSET
+    structured_outputs: Raw = Raw(b"")
+    response_format: Raw = Raw(b"")
     return_token_ids: bool | None = None
 
 
@@ -100,7 +103,6 @@ class _Chat(_Common, kw_only=True):
     functions: list[Raw] | None | UnsetType = UNSET
     function_call: Raw = Raw(b"")
     parallel_tool_calls: _Flag = UNSET
-    response_format: Raw = Raw(b"")
     reasoning_effort: str | None | UnsetType = UNSET
     chat_template: str | None | UnsetType = UNSET
     chat_template_kwargs: dict[str, Any] | None | UnsetType = UNSET
@@ -156,6 +158,8 @@ _function_tool = msgspec.json.Decoder(_FunctionTool)
 _choice = msgspec.json.Decoder(str | dict[str, Raw] | None)
 _named_choice = msgspec.json.Decoder(_NamedChoice)
 _schema_format = msgspec.json.Decoder(_SchemaFormat)
+_structured = msgspec.json.Decoder(dict[str, Raw])
+_source = msgspec.json.Decoder(str)
 
 
 _CHAT_KEYS: Final = known_keys(_Chat)
@@ -165,6 +169,8 @@ _STREAM_KEYS: Final = known_keys(_StreamOptions)
 _TOOL_KEYS: Final = known_keys(_FunctionTool) | {"type"}
 _FUNCTION_KEYS: Final = known_keys(Tool)
 _SCHEMA_KEYS: Final = known_keys(_JsonSchema)
+_TYPE_KEY: Final = frozenset({"type"})
+_FORMAT_KEYS: Final = known_keys(_SchemaFormat) | _TYPE_KEY
 
 
 def read_chat(body: bytes) -> Generate:
@@ -202,7 +208,7 @@ def read_chat(body: bytes) -> Generate:
             tools=_read_tools(chat, extra),
             tool_choice=_read_tool_choice(chat),
             parallel_tool_calls=chat.parallel_tool_calls,
-            format=_with_grammar(_read_format(chat.response_format, extra), chat.grammar),
+            format=_read_shape(chat, extra),
             reasoning_effort=chat.reasoning_effort,
         ),
         reporting=_reporting(chat, logprobs, extra, echo=False),
@@ -226,7 +232,7 @@ def read_completion(body: bytes) -> Generate:
         prompt=TextPrompt(texts, batched) if texts else TokenPrompt(tokens, batched),
         sampling=_sampling(completion, completion.max_tokens, completion.best_of),
         stops=_stops(completion),
-        shape=Shape(format=_with_grammar(UNSET, completion.grammar)),
+        shape=Shape(format=_read_shape(completion, extra)),
         reporting=_reporting(completion, completion.logprobs, extra, echo=bool(completion.echo)),
         user=_or_unset(completion.user),
         extra={PROTOCOL: extra} if extra else {},
@@ -367,17 +373,39 @@ def _read_format(raw: Raw, extra: Fields) -> Format | None | UnsetType:
         case _:
             extra["response_format"] = raw
             return UNSET
-    fields = keep_unmodelled(extra, raw, "response_format", frozenset(("type", kind)))
+    fields = keep_unmodelled(extra, raw, "response_format", _FORMAT_KEYS if kind == "json_schema" else _TYPE_KEY)
     if kind == "json_schema":
         keep_unmodelled(extra, fields["json_schema"], "response_format.json_schema", _SCHEMA_KEYS)
     return made
 
 
-def _with_grammar(shape: Format | None | UnsetType, grammar: str | None | UnsetType) -> Format | None | UnsetType:
-    if grammar is None or grammar is UNSET:
-        return shape
-    if isinstance(shape, Format) and shape.kind != "text":
-        raise ServingError(
-            "bad_request", "grammar: cannot be combined with `response_format`; send one of them", param="grammar"
-        )
-    return Format("grammar", source=grammar)
+def _read_shape(body: _Common, extra: Fields) -> Format | None | UnsetType:
+    """The shape of the answer, under whichever name it is asked for."""
+    shape = _read_format(body.response_format, extra)
+    for name, own in (("grammar", _grammar(body)), ("structured_outputs", _regex(body, extra))):
+        if own is None:
+            continue
+        if isinstance(shape, Format) and shape.kind != "text":
+            raise ServingError(
+                "bad_request", f"{name}: cannot be combined with another shape; send one of them", param=name
+            )
+        shape = own
+    return shape
+
+
+def _grammar(body: _Common) -> Format | None:
+    return Format("grammar", source=body.grammar) if isinstance(body.grammar, str) else None
+
+
+def _regex(body: _Common, extra: Fields) -> Format | None:
+    """vLLM's two ways to ask for a regular expression; its other shapes stay as they are."""
+    if isinstance(body.guided_regex, str):
+        return Format("regex", source=body.guided_regex)
+    raw = body.structured_outputs
+    if not raw or raw == NULL:
+        return None
+    told = decode(_structured, raw, "structured_outputs")
+    if told.keys() != {"regex"}:
+        extra["structured_outputs"] = raw
+        return None
+    return Format("regex", source=decode(_source, told["regex"], "structured_outputs.regex"))

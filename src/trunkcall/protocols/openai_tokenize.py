@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -16,6 +16,7 @@ class _Answer(msgspec.Struct):
     count: int
     tokens: tuple[int, ...]
     max_model_len: int | None = None
+    pieces: tuple[tuple[Annotated[int, msgspec.Meta(ge=0, le=255)], ...], ...] | None = None
 
 
 _answer = msgspec.json.Decoder(_Answer)
@@ -23,20 +24,23 @@ _encode = msgspec.json.Encoder().encode
 
 
 def emit_count(request: Count, model: str) -> bytes:
-    """The body for POST /tokenize.
+    """The body for POST /tokenize; `return_pieces` is our own word, which our engines' hosts know.
 
     Parts that only other protocols know are left out, as emit_chat leaves them out of what is generated from.
 
     Raises ServingError (bad_request) for more texts than one.
     """
     prompt = request.prompt
+    fields: dict[str, Any] = {"model": model}
+    if request.pieces:
+        fields["return_pieces"] = True
     if isinstance(prompt, MessagesPrompt):
-        return _encode({"model": model, "messages": emit_messages(prompt.messages, {}, [])})
+        return _encode({**fields, "messages": emit_messages(prompt.messages, {}, [])})
     if len(prompt.texts) != 1:
         raise ServingError(
             "bad_request", "prompt: tokens are counted for one text at a time; send each on its own", param="prompt"
         )
-    return _encode({"model": model, "prompt": prompt.texts[0], "add_special_tokens": request.special})
+    return _encode({**fields, "prompt": prompt.texts[0], "add_special_tokens": request.special})
 
 
 def read_tokens(body: bytes) -> Tokens:
@@ -47,7 +51,10 @@ def read_tokens(body: bytes) -> Tokens:
     """
     try:
         answer = _answer.decode(body)
-        return Tokens(len(answer.tokens), answer.tokens, answer.max_model_len)
+        pieces = None
+        if answer.pieces is not None and len(answer.pieces) == len(answer.tokens):
+            pieces = tuple(bytes(piece) for piece in answer.pieces)
+        return Tokens(len(answer.tokens), answer.tokens, answer.max_model_len, pieces)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ServingError(
             "unsupported",
@@ -56,7 +63,12 @@ def read_tokens(body: bytes) -> Tokens:
         ) from None
 
 
-def emit_tokens(tokens: Sequence[int], context: int) -> bytes:
-    """The answer of POST /tokenize; context: the most tokens that prompt and answer may have."""
+def emit_tokens(tokens: Sequence[int], context: int, pieces: Sequence[bytes] | None = None) -> bytes:
+    """The answer of POST /tokenize.
+
+    context: the most tokens that prompt and answer may have; pieces: what each token writes, where it is asked for.
+    """
     made: dict[str, Any] = {"count": len(tokens), "max_model_len": context, "tokens": tokens}
+    if pieces is not None:
+        made["pieces"] = [tuple(piece) for piece in pieces]
     return _encode(made)

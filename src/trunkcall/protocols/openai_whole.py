@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -30,12 +31,13 @@ from trunkcall.core.requests import Embed, Generate, TextPrompt, Vectors
 _encode = msgspec.json.Encoder().encode
 
 _OWNER: Final = "trunkcall"
+_utf8: Final = codecs.getincrementaldecoder("utf-8")
 
 
 class _Choice:
     """One choice of a whole answer while it grows."""
 
-    __slots__ = ("calls", "finish", "logprobs", "refusal", "text", "thinking", "token_ids")
+    __slots__ = ("calls", "finish", "logprobs", "refusal", "stop", "text", "thinking", "token_ids")
 
     def __init__(self) -> None:
         self.text: list[str] = []
@@ -45,6 +47,7 @@ class _Choice:
         self.logprobs: list[TokenLogprob] = []
         self.token_ids: list[int] = []
         self.finish = "stop"
+        self.stop: str | None = None
 
 
 class Collected:
@@ -78,7 +81,9 @@ class Collected:
                     calls[event.slot] = (event.id or "", event.name or "", [])
                 calls[event.slot][2].append(event.arguments)
             case Finish():
-                self._choice(event.index).finish = event.reason
+                choice = self._choice(event.index)
+                choice.finish = event.reason
+                choice.stop = event.matched_stop
             case Usage():
                 self.usage = event
             case Start():
@@ -130,11 +135,11 @@ def chat_answer(whole: Collected, request: Generate) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "index": index,
             "message": message,
-            "logprobs": chat_logprobs(tuple(choice.logprobs) or None),
+            "logprobs": chat_logprobs(tuple(choice.logprobs) or None, request.reporting.token_ids),
             "finish_reason": chat_finish(choice.finish),
         }
-        if choice.token_ids and request.reporting.token_ids:
-            entry["token_ids"] = choice.token_ids
+        if request.reporting.token_ids:
+            _add_detail(entry, choice)
         choices.append(entry)
     made["choices"] = choices
     if 0 in whole.prompt_ids and request.reporting.token_ids:
@@ -153,11 +158,11 @@ def completion_answer(whole: Collected, request: Generate) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "index": index,
             "text": echoed + "".join(choice.text),
-            "logprobs": completion_logprobs(all_tokens or None, 0, bool(tokens)),
+            "logprobs": completion_logprobs(all_tokens or None, 0, bool(tokens), request.reporting.token_ids),
             "finish_reason": completion_finish(choice.finish),
         }
-        if choice.token_ids and request.reporting.token_ids:
-            entry["token_ids"] = choice.token_ids
+        if request.reporting.token_ids:
+            _add_detail(entry, choice)
         prompt_ids = whole.prompt_ids.get(index // (request.sampling.n or 1))
         if prompt_ids is not None and request.reporting.token_ids:
             entry["prompt_token_ids"] = prompt_ids
@@ -165,6 +170,14 @@ def completion_answer(whole: Collected, request: Generate) -> dict[str, Any]:
     made["choices"] = choices
     _add_end(made, whole)
     return made
+
+
+def _add_detail(entry: dict[str, Any], choice: _Choice) -> None:
+    """vLLM's members, which the public API does not have."""
+    if choice.token_ids:
+        entry["token_ids"] = choice.token_ids
+    if choice.stop is not None:
+        entry["stop_reason"] = choice.stop
 
 
 def _add_end(made: dict[str, Any], whole: Collected) -> None:
@@ -253,38 +266,71 @@ def completion_finish(reason: str) -> str:
     return reason if reason in ("length", "content_filter") else "stop"
 
 
-def chat_logprobs(tokens: tuple[TokenLogprob, ...] | None) -> dict[str, Any] | None:
-    """The logprobs object of chat; bytes are the token's UTF-8 when the engine did not tell them."""
-    if tokens is None:
-        return None
-    content = [{**_token(token), "top_logprobs": [_token(other) for other in token.top]} for token in tokens]
-    return {"content": content, "refusal": None}
+def chat_logprobs(tokens: tuple[TokenLogprob, ...] | None, ids: bool = False) -> dict[str, Any] | None:
+    """The logprobs object of chat; bytes are the token's UTF-8 when the engine did not tell them.
+
+    ids: with each token's id and whether it is special, which the public API does not have; special ones, which are
+    no part of the text, are left out without.
+    """
+    shown = _shown(tokens, ids)
+    return None if shown is None else {"content": _entries(shown, ids), "refusal": None}
 
 
-def _token(token: TokenLogprob) -> dict[str, Any]:
-    raw = token.bytes_ if token.bytes_ is not None else tuple(token.token.encode())
-    return {"token": token.token, "logprob": token.logprob, "bytes": raw}
-
-
-def completion_logprobs(tokens: tuple[TokenLogprob, ...] | None, offset: int, first: bool) -> dict[str, Any] | None:
+def completion_logprobs(
+    tokens: tuple[TokenLogprob, ...] | None, offset: int, first: bool, ids: bool = False
+) -> dict[str, Any] | None:
     """The logprobs object of legacy completions; offsets are in characters and begin at `offset`.
 
-    first: the tokens begin with a prompt's first one, which nothing precedes and so has no probability.
+    first: the tokens begin with a prompt's first one, which nothing precedes and so has no probability; ids: with
+    `content` as chat has it, because this shape has no place for ids, bytes and texts that are the same.
     """
-    if tokens is None:
+    shown = _shown(tokens, ids)
+    if shown is None:
         return None
-    offsets: list[int] = []
-    for token in tokens:
-        offsets.append(offset)
-        offset += len(token.token)
-    values: list[float | None] = [token.logprob for token in tokens]
-    tops: list[dict[str, float] | None] = [{other.token: other.logprob for other in token.top} for token in tokens]
+    values: list[float | None] = [token.logprob for token in shown]
+    tops: list[dict[str, float] | None] = [{other.token: other.logprob for other in token.top} for token in shown]
     if first:
         values[0] = None
         tops[0] = None
-    return {
-        "tokens": [token.token for token in tokens],
+    made: dict[str, Any] = {
+        "tokens": [token.token for token in shown],
         "token_logprobs": values,
         "top_logprobs": tops,
-        "text_offset": offsets,
+        "text_offset": _offsets(shown, offset),
     }
+    if ids:
+        content = made["content"] = _entries(shown, ids)
+        if first:
+            content[0]["logprob"] = None
+    return made
+
+
+def _shown(tokens: tuple[TokenLogprob, ...] | None, ids: bool) -> tuple[TokenLogprob, ...] | None:
+    return tokens if tokens is None or ids else tuple(token for token in tokens if not token.special) or None
+
+
+def _entries(tokens: tuple[TokenLogprob, ...], ids: bool) -> list[dict[str, Any]]:
+    return [{**_token(token, ids), "top_logprobs": [_token(other, ids) for other in token.top]} for token in tokens]
+
+
+def _token(token: TokenLogprob, ids: bool) -> dict[str, Any]:
+    raw = token.bytes_ if token.bytes_ is not None else tuple(token.token.encode())
+    made: dict[str, Any] = {"token": token.token, "logprob": token.logprob, "bytes": raw}
+    if ids and token.id is not None:
+        made["id"] = token.id
+    if ids and token.special:
+        made["special"] = True
+    return made
+
+
+def _offsets(tokens: tuple[TokenLogprob, ...], offset: int) -> list[int]:
+    """Where each token's first character begins; of one that is spread over tokens, all begin where it does."""
+    made: list[int] = []
+    decoder = _utf8("replace")
+    for token in tokens:
+        made.append(offset)
+        if token.special:
+            continue
+        text = token.token if token.bytes_ is None else decoder.decode(bytes(token.bytes_))
+        offset += len(text)
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import msgspec
 
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.workers.asked import Asked
+from trunkcall.workers.forced_calls import ForcedCall
 
 DONE: Final = b"data: [DONE]\n\n"
 _BRACE: Final = 0x7D
@@ -16,6 +18,7 @@ _ROLE: Final = b'"role":"assistant"'
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+_utf8: Final = codecs.getincrementaldecoder("utf-8")
 _Object = dict[str, Any]
 
 _KINDS: Final[dict[str, Kind]] = {
@@ -108,21 +111,29 @@ class Strip:
         return _encode(chunk)
 
 
+class Known(msgspec.Struct, frozen=True):
+    """What is told of a prompt: its tokens; scored: their probabilities, as those of an answer are told."""
+
+    ids: Sequence[int]
+    scored: Sequence[_Object] = ()
+
+
 class Editor:
     """Rewrites the chunks of one request where the engine's differ in meaning from OpenAI's.
 
-    prompts: the tokens of each prompt, where they are told.
+    known: what is told of each prompt.
     """
 
-    def __init__(self, asked: Asked, prompts: Sequence[Sequence[int]] = ()) -> None:
+    def __init__(self, asked: Asked, known: Sequence[Known] = ()) -> None:
         self._asked = asked
-        self._prompts = prompts
-        self._told = [not prompts] * (1 if asked.chat else len(asked.bodies))
+        self._known = known
+        self._told = [not asked.ids] * (1 if asked.chat else len(asked.bodies))
         self.id: str | None = None
         """The first chunk's; all answers share it."""
         self._echo = list(asked.echo)
         self._offsets = [0] * len(asked.bodies)
         self._echoed = [not asked.echo] * len(asked.bodies)
+        self._calls = [ForcedCall() for _ in asked.bodies] if asked.forced else []
 
     def edit(self, index: int, chunk: bytes) -> _Object:
         """The chunk as one of answer `index`."""
@@ -132,42 +143,58 @@ class Editor:
         said["id"] = self.id
         if self._asked.chat and not self._told[0]:
             self._told[0] = True
-            said["prompt_token_ids"] = self._prompts[0]
+            said["prompt_token_ids"] = self._known[0].ids
         for choice in said["choices"]:
             choice["index"] = index
+            if self._calls:
+                self._calls[index].edit(choice)
             logprobs = choice.get("logprobs")
             if not self._asked.chat:
                 if not self._told[index]:
                     self._told[index] = True
-                    choice["prompt_token_ids"] = self._prompts[index // self._asked.n]
-                text: str = choice["text"]
-                if logprobs is not None:
-                    choice["logprobs"] = self._legacy_logprobs(index, logprobs["content"])
-                if not self._echoed[index]:
+                    choice["prompt_token_ids"] = self._known[index // self._asked.n].ids
+                tokens: list[_Object] = [] if logprobs is None else logprobs["content"]
+                first = not self._echoed[index]
+                if first:
                     self._echoed[index] = True
-                    choice["text"] = self._echo[index // self._asked.n] + text
-                self._offsets[index] += len(text)
+                    choice["text"] = self._echo[index // self._asked.n] + choice["text"]
+                    if self._asked.scored:
+                        tokens = [*self._known[index // self._asked.n].scored, *tokens]
+                if tokens:
+                    choice["logprobs"] = self._legacy_logprobs(index, tokens, first=first)
+                if logprobs is not None or self._asked.scored:
+                    self._offsets[index] += len(choice["text"])
             elif logprobs is not None and self._asked.logprobs == 0:
                 for token in logprobs["content"]:
                     token["top_logprobs"] = []
         return said
 
-    def _legacy_logprobs(self, index: int, tokens: list[_Object]) -> _Object:
-        """OpenAI's older shape, which completions use: four lists side by side."""
+    def _legacy_logprobs(self, index: int, tokens: list[_Object], *, first: bool) -> _Object:
+        """OpenAI's older shape, which completions use: four lists side by side; ids have a place in the newer one.
+
+        first: they begin with a prompt's first token, which nothing precedes and so has no alternatives.
+        """
         offset = self._offsets[index]
         offsets: list[int] = []
+        decoder = _utf8("replace")
         for token in tokens:
             offsets.append(offset)
-            offset += len(token["token"])
+            offset += 0 if token.get("special") else len(decoder.decode(bytes(token["bytes"])))
         wanted = self._asked.logprobs or 0
-        return {
+        tops: list[_Object | None] = [
+            {top["token"]: top["logprob"] for top in token["top_logprobs"][:wanted]} for token in tokens
+        ]
+        if first:
+            tops[0] = None
+        made: _Object = {
             "tokens": [token["token"] for token in tokens],
             "token_logprobs": [token["logprob"] for token in tokens],
-            "top_logprobs": [
-                {top["token"]: top["logprob"] for top in token["top_logprobs"][:wanted]} for token in tokens
-            ],
+            "top_logprobs": tops,
             "text_offset": offsets,
         }
+        if self._asked.ids:
+            made["content"] = tokens
+        return made
 
 
 class Answers:
@@ -198,14 +225,14 @@ class Answers:
 
 
 class Streamed:
-    """The answer as server-sent events; engine chunks that need no edit pass as they are. prompts: see Editor."""
+    """The answer as server-sent events; engine chunks that need no edit pass as they are. known: see Editor."""
 
-    def __init__(self, asked: Asked, prompts: Sequence[Sequence[int]] = ()) -> None:
+    def __init__(self, asked: Asked, known: Sequence[Known] = ()) -> None:
         self._answers = Answers(asked)
-        plain = len(asked.bodies) == 1 and not asked.echo and not prompts
+        plain = len(asked.bodies) == 1 and not asked.echo and not known and not asked.forced
         if asked.logprobs is not None:
             plain = plain and asked.chat and asked.logprobs > 0
-        self._editor = None if plain else Editor(asked, prompts)
+        self._editor = None if plain else Editor(asked, known)
         self.complete = False
         """All has been said; the last bytes held the terminator."""
 
@@ -233,11 +260,11 @@ class Streamed:
 
 
 class Whole:
-    """The answer in one piece, put together from the same chunks. prompts: see Editor."""
+    """The answer in one piece, put together from the same chunks. known: see Editor."""
 
-    def __init__(self, asked: Asked, prompts: Sequence[Sequence[int]] = ()) -> None:
+    def __init__(self, asked: Asked, known: Sequence[Known] = ()) -> None:
         self._answers = Answers(asked)
-        self._editor = Editor(asked, prompts)
+        self._editor = Editor(asked, known)
         self._head: _Object = {}
         self._choices = [_Choice(asked.chat) for _ in asked.bodies]
 
@@ -284,6 +311,7 @@ class _Choice:
         self._calls: dict[int, _Object] = {}
         self._logprobs: dict[str, list[Any]] | None = None
         self._finish: str | None = None
+        self._stop: str | None = None
         self._ids: list[int] = []
         self._prompt: Sequence[int] | None = None
 
@@ -305,6 +333,7 @@ class _Choice:
         self._ids += choice.get("token_ids", ())
         self._prompt = choice.get("prompt_token_ids", self._prompt)
         self._finish = choice.get("finish_reason") or self._finish
+        self._stop = choice.get("stop_reason", self._stop)
 
     def _add_call(self, fragment: _Object) -> None:
         call = self._calls.setdefault(
@@ -319,6 +348,8 @@ class _Choice:
     def whole(self, index: int) -> _Object:
         text = "".join(self._text)
         end: _Object = {"logprobs": self._logprobs, "finish_reason": self._finish}
+        if self._stop is not None:
+            end["stop_reason"] = self._stop
         if self._ids:
             end["token_ids"] = self._ids
         if self._prompt is not None:

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar, cast
 import msgspec
 
 from trunkcall.core.errors import ServingError
+from trunkcall.workers.forced_calls import format_of
+from trunkcall.workers.native_shapes import take_format, take_regex
 
 MOST_ANSWERS: Final = 1024
 """Prompts times `n` of one request."""
@@ -34,13 +36,16 @@ _SAMPLING: Final = frozenset(
 
 _COMMON: Final = _SAMPLING | frozenset(
     "model stream stream_options max_tokens n logprobs user repetition_penalty return_progress"
-    " safety_identifier prompt_cache_key return_token_ids".split()
+    " safety_identifier prompt_cache_key return_token_ids include_stop_str_in_output".split()
 )
 _CHAT: Final = _COMMON | frozenset(
     "messages max_completion_tokens top_logprobs tools tool_choice parallel_tool_calls response_format reasoning_effort"
     " reasoning_format chat_template_kwargs add_generation_prompt parse_tool_calls thinking_forced_open".split()
 )
 _COMPLETION: Final = _COMMON | frozenset(("prompt", "echo", "best_of"))
+
+_FORMS: Final = frozenset(("grammar", "json_schema", "parse_tool_calls"))
+"""With one of these a caller says what an answer looks like, or reads it himself."""
 
 _NO_DIFFERENCE: Final[dict[str, tuple[bytes, ...]]] = {
     "store": (b"false",),
@@ -71,8 +76,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     bodies: one engine request per answer, always streamed, the answers to one prompt side
     by side; prompts: of completions; n: answers per prompt; logprobs: alternatives per token;
-    ids: the tokens of prompts and answers are told; echo: texts that the answers begin with,
-    one per prompt; dropped: fields that this engine ignores.
+    ids: the tokens of prompts and answers are told; stops: strings that end an answer; include: they
+    stay in it; echo: texts that the answers begin with, one per prompt; scored: with their
+    probabilities; forced: the text is a tool call (`forced_calls`); dropped: fields that this engine ignores.
     """
 
     chat: bool
@@ -84,7 +90,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     timings: bool = False
     logprobs: int | None = None
     ids: bool = False
+    stops: tuple[str, ...] = ()
+    include: bool = False
     echo: tuple[str, ...] = ()
+    scored: bool = False
+    forced: bool = False
     dropped: tuple[str, ...] = ()
 
 
@@ -109,6 +119,7 @@ class _Sampled(msgspec.Struct, frozen=True):
     stop: str | list[str] | None = None
     logit_bias: dict[str, float] | list[Any] | None = None
     user: str | None = None
+    include_stop_str_in_output: bool | None = None
     return_token_ids: bool | None = None
     timings_per_token: bool | None = None
 
@@ -149,6 +160,7 @@ class _Speaker(msgspec.Struct):
 
 
 _speakers = msgspec.json.Decoder(list[_Speaker])
+_tools = msgspec.json.Decoder(list[dict[str, Any]])
 _chat = msgspec.json.Decoder(_Chat)
 _completion = msgspec.json.Decoder(_Completion)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -169,6 +181,7 @@ def read_chat(body: bytes, able: Abilities) -> Asked:
     if fields.get("continue_final_message") == _TRUE and _ends_with_assistant(fields):
         # The engine goes on with such a message anyway, and knows no field for it.
         del fields["continue_final_message"]
+    take_regex(fields)
     dropped = _unknown(fields, _CHAT)
     fields["return_progress"] = _TRUE
     if "tools" in fields and (not asked.tools or asked.tool_choice == "none"):
@@ -186,6 +199,7 @@ def read_chat(body: bytes, able: Abilities) -> Asked:
         fields.pop("parallel_tool_calls", None)
     elif asked.parallel_tool_calls and not able.supports_parallel_tool_calls:
         dropped.append("parallel_tool_calls")
+    forced = _force(fields, asked)
     if "reasoning_effort" in fields and not able.supports_reasoning_effort:
         del fields["reasoning_effort"]
         dropped.append("reasoning_effort")
@@ -201,6 +215,9 @@ def read_chat(body: bytes, able: Abilities) -> Asked:
         # The engine tells no tokens where it looks for calls, and images have none.
         ids = False
         dropped.append("return_token_ids")
+    if _include(fields, asked):
+        # In chats the engine tells nothing of text that it holds back.
+        dropped.append("include_stop_str_in_output")
     if ids and logprobs is None:
         fields.update(logprobs=_TRUE, top_logprobs=_ONE, post_sampling_probs=_TRUE)
     return Asked(
@@ -212,8 +229,23 @@ def read_chat(body: bytes, able: Abilities) -> Asked:
         timings=bool(asked.timings_per_token),
         logprobs=logprobs,
         ids=ids,
+        stops=_stops(asked),
+        forced=forced,
         dropped=tuple(dropped),
     )
+
+
+def _force(fields: dict[str, msgspec.Raw], asked: _Chat) -> bool:
+    """Where a call must be made, have the answer held to one; not where the caller wants a form of its own."""
+    plain = asked.response_format is None or asked.response_format.type == "text"
+    if "tools" not in fields or fields.get("tool_choice") != _REQUIRED or not plain or _FORMS & fields.keys():
+        return False
+    form = format_of(_tools.decode(fields["tools"]))
+    if form is None:
+        return False
+    del fields["tool_choice"]
+    fields["response_format"] = form
+    return True
 
 
 def _choose_tool(
@@ -242,6 +274,8 @@ def _name(tool: dict[str, Any]) -> Any:
 def read_completion(body: bytes) -> Asked:
     """A completions request; raises ServingError (bad_request) that names the field at fault."""
     asked, fields = _read(body, _completion)
+    take_regex(fields)
+    take_format(fields)
     dropped = _unknown(fields, _COMPLETION)
     fields["return_progress"] = _TRUE
     prompts = _prompts(asked.prompt)
@@ -253,15 +287,16 @@ def read_completion(body: bytes) -> Asked:
     echo: tuple[str, ...] = ()
     if fields.pop("echo", None) is not None and asked.echo:
         texts = [prompt for prompt in prompts if isinstance(prompt, str)]
-        # The engine has no logprobs of a prompt, and no text of one given as tokens.
-        if asked.logprobs is None and len(texts) == len(prompts):
+        # Tokens need not make up a text.
+        if len(texts) == len(prompts):
             echo = tuple(texts)
         else:
             dropped.append("echo")
+    include = _include(fields, asked)
     ids = fields.pop("return_token_ids", None) is not None and bool(asked.return_token_ids)
     if asked.logprobs is not None:
         fields["logprobs"] = msgspec.Raw(b"%d" % max(1, asked.logprobs))
-    elif ids:
+    elif ids or include:
         fields.update(logprobs=_ONE, post_sampling_probs=_TRUE)
     bodies: list[bytes] = []
     for prompt in prompts:
@@ -277,7 +312,10 @@ def read_completion(body: bytes) -> Asked:
         timings=bool(asked.timings_per_token),
         logprobs=asked.logprobs,
         ids=ids,
+        stops=_stops(asked),
+        include=include,
         echo=echo,
+        scored=bool(echo) and asked.logprobs is not None,
         dropped=tuple(dropped),
     )
 
@@ -304,21 +342,26 @@ class AskedTokens(msgspec.Struct, frozen=True, kw_only=True):
     """A request to count tokens, which has one of two.
 
     conversation: the engine's request for a rendered prompt; text: what is tokenized, with the
-    model's own tokens around it if `special`.
+    model's own tokens around it if `special`; pieces: what each token writes is told too.
     """
 
     conversation: bytes = b""
     text: str = ""
     special: bool = True
+    pieces: bool = False
     dropped: tuple[str, ...] = ()
 
 
-class _Text(msgspec.Struct, frozen=True):
+class _Counted(msgspec.Struct, frozen=True, kw_only=True):
+    return_pieces: bool | None = None
+
+
+class _Text(_Counted, frozen=True, kw_only=True):
     prompt: str
     add_special_tokens: bool | None = None
 
 
-class _Turns(msgspec.Struct, frozen=True):
+class _Turns(_Counted, frozen=True, kw_only=True):
     messages: list[_Message]
 
 
@@ -333,16 +376,23 @@ def read_tokenize(body: bytes, able: Abilities) -> AskedTokens | None:
     """
     _, fields = _read(body, _fields)
     if "messages" in fields:
-        for place, message in enumerate(_read(body, _turns)[0].messages):
+        turns, _ = _read(body, _turns)
+        for place, message in enumerate(turns.messages):
             _check_plain(message.content, f"messages[{place}].content")
         chat = read_chat(body, able)
-        return AskedTokens(conversation=chat.bodies[0], dropped=chat.dropped)
+        dropped = tuple(name for name in chat.dropped if name != "return_pieces")
+        return AskedTokens(conversation=chat.bodies[0], pieces=bool(turns.return_pieces), dropped=dropped)
     if "prompt" not in fields:
         return None
     asked, _ = _read(body, _text)
     fields.pop("add_special_tokens", None)
-    dropped = tuple(_unknown(fields, frozenset(("model", "prompt"))))
-    return AskedTokens(text=asked.prompt, special=asked.add_special_tokens is not False, dropped=dropped)
+    dropped = tuple(_unknown(fields, frozenset(("model", "prompt", "return_pieces"))))
+    return AskedTokens(
+        text=asked.prompt,
+        special=asked.add_special_tokens is not False,
+        pieces=bool(asked.return_pieces),
+        dropped=dropped,
+    )
 
 
 def _plain(message: _Message) -> bool:
@@ -398,6 +448,16 @@ def _seeded(fields: dict[str, msgspec.Raw], asked: _Sampled) -> list[bytes]:
     if n == 1 or asked.seed is None:
         return [_encode(fields)] * n
     return [_encode({**fields, "seed": asked.seed + index}) for index in range(n)]
+
+
+def _stops(asked: _Sampled) -> tuple[str, ...]:
+    return (asked.stop,) if isinstance(asked.stop, str) else tuple(asked.stop or ())
+
+
+def _include(fields: dict[str, msgspec.Raw], asked: _Sampled) -> bool:
+    """Whether stop strings stay in the answer; the engine has no field for it."""
+    fields.pop("include_stop_str_in_output", None)
+    return bool(asked.include_stop_str_in_output) and bool(_stops(asked))
 
 
 def _wants_usage(asked: _Sampled) -> bool:

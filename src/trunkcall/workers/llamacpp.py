@@ -28,7 +28,7 @@ from trunkcall.protocols.llamacpp_host import HostSettings
 from trunkcall.protocols.openai_errors import failure, fault_frame
 from trunkcall.protocols.openai_tokenize import emit_tokens
 from trunkcall.workers.adapters import Adapters
-from trunkcall.workers.answered import Streamed, Whole, engine_error
+from trunkcall.workers.answered import Known, Streamed, Whole, engine_error
 from trunkcall.workers.asked import (
     Abilities,
     Asked,
@@ -38,7 +38,8 @@ from trunkcall.workers.asked import (
     read_tokenize,
 )
 from trunkcall.workers.native import LoadError, Native
-from trunkcall.workers.spelling import Spelling
+from trunkcall.workers.scoring import score
+from trunkcall.workers.spelling import Speller, Spelling
 
 _GRACE_SHARE: Final = 0.8
 """Of the time until our parent kills us, for answers that are on their way."""
@@ -141,17 +142,31 @@ class HostApi:
         self._refuse_when_draining()
         _note_dropped(exchange, asked.dropped)
         asked = msgspec.structs.replace(asked, bodies=self._adapters.apart(asked.bodies))
-        prompts = await self._prompts(asked) if asked.ids else ()
-        answer = _stream if asked.stream else _whole
-        await self._relay.run(exchange, partial(answer, self._native, asked, method, prompts, self._spelling))
+        await self._relay.run(exchange, partial(self._answer, asked, method))
 
-    async def _prompts(self, asked: Asked) -> list[Sequence[int]]:
-        """The tokens of each prompt."""
+    async def _answer(self, asked: Asked, method: Callable[..., object], reply: Reply) -> None:
+        known = await self._known(asked) if asked.ids or asked.scored else ()
+        speller = None
+        if asked.ids or asked.include:
+            speller = Speller(
+                self._spelling, stops=asked.stops, include=asked.include, logprobs=asked.logprobs, ids=asked.ids
+            )
+        answer = _stream if asked.stream else _whole
+        await answer(self._native, asked, method, known, speller, reply)
+
+    async def _known(self, asked: Asked) -> list[Known]:
+        """The tokens of each prompt, and their probabilities where they are asked for."""
         if asked.chat:
-            return [await self._tokens(await self._render(asked.bodies[0]), special=True)]
-        return [
-            await self._tokens(prompt, special=True) if isinstance(prompt, str) else prompt for prompt in asked.prompts
-        ]
+            return [Known(await self._tokens(await self._render(asked.bodies[0]), special=True))]
+        known: list[Known] = []
+        for prompt in asked.prompts:
+            if not isinstance(prompt, str):
+                known.append(Known(prompt))
+                continue
+            tokens = await self._pieces(prompt, True, around=True)
+            scored = await score(self._complete, self._spelling, tokens, asked.logprobs or 0) if asked.scored else ()
+            known.append(Known([id for id, _ in tokens], scored))
+        return known
 
     async def _embed(self, exchange: Exchange) -> None:
         self._refuse_when_draining()
@@ -176,8 +191,12 @@ class HostApi:
             return
         _note_dropped(exchange, asked.dropped)
         text = await self._render(asked.conversation) if asked.conversation else asked.text
-        tokens = await self._tokens(text, special=asked.special)
-        await exchange.respond(Response(200, emit_tokens(tokens, self._context)))
+        if asked.pieces:
+            told = await self._pieces(text, True, around=asked.special)
+            body = emit_tokens([id for id, _ in told], self._context, [raw for _, raw in told])
+        else:
+            body = emit_tokens(await self._tokens(text, special=asked.special), self._context)
+        await exchange.respond(Response(200, body))
 
     async def _tokens(self, text: str, *, special: bool) -> list[int]:
         """special: with the tokens that the model has around a prompt."""
@@ -185,8 +204,12 @@ class HostApi:
         answer = await self._ask("POST", "/tokenize", msgspec.json.encode(question))
         return msgspec.json.decode(answer.body, type=_Tokenized).tokens
 
-    async def _pieces(self, text: str) -> list[tuple[int, bytes]]:
-        question = {"content": text, "add_special": False, "parse_special": True, "with_pieces": True}
+    async def _complete(self, body: bytes) -> bytes:
+        return (await self._ask("POST", "/completion", body)).body
+
+    async def _pieces(self, text: str, special: bool, around: bool = False) -> list[tuple[int, bytes]]:
+        """special: marks in the text are meant; around: with the tokens that the model has around a prompt."""
+        question = {"content": text, "add_special": around, "parse_special": special, "with_pieces": True}
         answer = await self._ask("POST", "/tokenize", msgspec.json.encode(question))
         found = msgspec.json.decode(answer.body, type=_Pieces).tokens
         return [(one.id, one.piece.encode() if isinstance(one.piece, str) else bytes(one.piece)) for one in found]
@@ -242,16 +265,16 @@ async def _stream(
     native: Native,
     asked: Asked,
     method: Callable[..., object],
-    prompts: Sequence[Sequence[int]],
-    spelling: Spelling,
+    known: Sequence[Known],
+    speller: Speller | None,
     reply: Reply,
 ) -> None:
-    streamed = Streamed(asked, prompts)
+    streamed = Streamed(asked, known)
     generation = native.start(method, asked.bodies)
     try:
         async for batch in generation:
-            if asked.ids:
-                batch = await spelling.tell(batch, logprobs=asked.logprobs is not None)
+            if speller is not None:
+                batch = await speller.tell(batch)
             data = streamed.feed(batch)
             if not data:
                 continue
@@ -274,16 +297,16 @@ async def _whole(
     native: Native,
     asked: Asked,
     method: Callable[..., object],
-    prompts: Sequence[Sequence[int]],
-    spelling: Spelling,
+    known: Sequence[Known],
+    speller: Speller | None,
     reply: Reply,
 ) -> None:
-    whole = Whole(asked, prompts)
+    whole = Whole(asked, known)
     generation = native.start(method, asked.bodies)
     try:
         async for batch in generation:
-            if asked.ids:
-                batch = await spelling.tell(batch, logprobs=asked.logprobs is not None)
+            if speller is not None:
+                batch = await speller.tell(batch)
             whole.feed(batch)
             if whole.complete:
                 break

@@ -211,8 +211,7 @@ def _load(settings: HostSettings, key: str) -> Any:
     params.n_parallel = settings.slots
     # Each slot gets an equal share of it.
     params.n_ctx = settings.context * settings.slots
-    # A model whose attention looks both ways must see its whole input at once.
-    params.n_batch = params.n_ubatch = max(settings.batch, settings.context if settings.embeddings else 0)
+    params.n_batch = params.n_ubatch = _batch(settings)
     # All cores is the default, and threads that spin for a core that is taken cost more than they bring.
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads
     params.n_threads_http = 2
@@ -247,6 +246,15 @@ def _load(settings: HostSettings, key: str) -> Any:
     # Errors only; they name the reason that the exception hides.
     params.verbosity = 1
     return xllamacpp.Server(params)
+
+
+def _batch(settings: HostSettings) -> int:
+    """Tokens of a step."""
+    if not settings.embeddings:
+        return settings.batch
+    # A model whose attention looks both ways must see its whole input at once; and where the slots do not divide the
+    # step, pooling ends the process: GGML_ASSERT(ggml_can_mul_mat(a, b)).
+    return -(-max(settings.batch, settings.context) // settings.slots) * settings.slots
 
 
 @contextmanager

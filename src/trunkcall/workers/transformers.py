@@ -61,11 +61,13 @@ def _load(settings: HostSettings) -> tuple[Any, Relay, dict[str, Any]]:
     from trunkcall.workers.transformers_host import HostApi
     from trunkcall.workers.transformers_loading import load
     from trunkcall.workers.transformers_passes import Apart, best_passes
+    from trunkcall.workers.transformers_scoring import Scorer
 
     loaded = load(settings)
     embedder = None
     if settings.embeddings:
         embedder = Embedder(loaded.model, loaded.words, read_recipe(settings), settings.context)
+    scorer = Scorer(loaded.model)
     passes: Any = Apart(loaded.model)
     reason = ""
     if settings.generates:
@@ -85,6 +87,7 @@ def _load(settings: HostSettings) -> tuple[Any, Relay, dict[str, Any]]:
         context=settings.context,
         generates=settings.generates,
         embedder=embedder,
+        scorer=scorer,
     )
     batch.start_thread()
     about = {"device": loaded.device, "dtype": str(loaded.model.dtype), "batched": passes.together}

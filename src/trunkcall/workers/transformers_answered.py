@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from trunkcall.core.events import Event, Finish, FinishReason, PromptIds, Start, Text, TokenLogprob, ToolCall, Usage
+import msgspec
+
+from trunkcall.core.events import (
+    UNLIKELY,
+    Event,
+    Finish,
+    FinishReason,
+    PromptIds,
+    PromptTokens,
+    Start,
+    Text,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+)
 from trunkcall.workers.transformers_asked import Asked
 from trunkcall.workers.transformers_text import Alignment, Detokenizer, Stopper
 from trunkcall.workers.transformers_tools import Call, CallReader
@@ -18,10 +32,15 @@ _BEFORE = 5
 
 
 class Answers:
-    """All answers to one request; `complete` once each has its Finish."""
+    """All answers to one request; `complete` once each has its Finish.
 
-    def __init__(self, asked: Asked, words: Words) -> None:
+    scored: the tokens of each prompt with their probabilities, where they are told.
+    """
+
+    def __init__(self, asked: Asked, words: Words, scored: Sequence[Sequence[Chosen]] = ()) -> None:
         self._asked = asked
+        self._words = words
+        self._scored = scored
         self._choices = [_Choice(index, asked, words) for index in range(len(asked.wanted))]
         self._open = len(self._choices)
 
@@ -34,7 +53,8 @@ class Answers:
         """The events before all others."""
         start = Start(secrets.token_hex(12), self._asked.request.model, int(time.time()))
         told = self._asked.prompts if self._asked.request.reporting.token_ids else ()
-        return [start, *(PromptIds(place, ids) for place, ids in enumerate(told))]
+        scored = [PromptTokens(tuple(told_of(one, self._words) for one in tokens)) for tokens in self._scored]
+        return [start, *(PromptIds(place, ids) for place, ids in enumerate(told)), *scored]
 
     def feed(self, said: Said) -> list[Event]:
         """The events of one token; the choice's `over` tells whether it was the last one of its answer."""
@@ -70,6 +90,7 @@ class _Choice:
         self._stopper = Stopper(asked.stops, include=asked.request.stops.include)
         self._alignment = Alignment() if self._logprobs or self._ids else None
         self._calls = CallReader() if asked.calls else None
+        self._ends = asked.wanted[index].ends
         self._called = 0
         self._untold: tuple[Chosen, ...] = ()
         """Tokens that go out with the next text."""
@@ -80,7 +101,10 @@ class _Choice:
     def feed(self, said: Said) -> list[Event]:
         self.count += 1
         text = ""
-        if said.over != "end":
+        if said.over == "end":
+            if self._ids and self._alignment is not None:
+                self._alignment.add(said.chosen, "")
+        else:
             text = self._detokenizer.feed(said.chosen.token)
             if self._alignment is not None:
                 self._alignment.add(said.chosen, text)
@@ -98,7 +122,7 @@ class _Choice:
     def _show(self, text: str, *, last: bool = False) -> list[Event]:
         if self._alignment is not None:
             self._untold += self._alignment.show(text)
-            if last and self._stopper.matched is None:
+            if last and (self._ids or self._stopper.matched is None):
                 self._untold += self._alignment.rest()
         pieces: Iterable[str | Call] = (text,) if text else ()
         if self._calls is not None:
@@ -123,20 +147,26 @@ class _Choice:
             self._index,
             text,
             token_ids=tuple(chosen.token for chosen in tokens) if self._ids else None,
-            logprobs=tuple(self._told(chosen) for chosen in tokens) if self._logprobs else None,
+            logprobs=tuple(told_of(chosen, self._words, self._ends) for chosen in tokens) if self._logprobs else None,
         )
-
-    def _told(self, chosen: Chosen) -> TokenLogprob:
-        top = tuple(self._logprob(token, logprob) for token, logprob in chosen.top)
-        return self._logprob(chosen.token, chosen.logprob or 0.0, top)
-
-    def _logprob(self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
-        raw = self._words.raw(token)
-        # JSON has no infinity: a token that cannot come gets the least that a float32 holds.
-        return TokenLogprob(raw.decode(errors="replace"), max(logprob, -3.4e38), tuple(raw), top)
 
     def _finish(self, reason: FinishReason) -> Finish:
         self.over = True
         if self._called and reason == "stop":
             reason = "tool_calls"
         return Finish(self._index, reason, self._stopper.matched)
+
+
+def told_of(chosen: Chosen, words: Words, ends: frozenset[int] = frozenset()) -> TokenLogprob:
+    """A token as it is told, with its alternatives; ends: tokens that are no part of the text either."""
+    top = tuple(_logprob(token, logprob, words, ends) for token, logprob in chosen.top)
+    told = _logprob(chosen.token, UNLIKELY if chosen.logprob is None else chosen.logprob, words, ends)
+    return msgspec.structs.replace(told, top=top)
+
+
+def _logprob(token: int, logprob: float, words: Words, ends: frozenset[int]) -> TokenLogprob:
+    raw = words.raw(token)
+    # JSON has no infinity: a token that cannot come gets the least that a float32 holds.
+    least = max(logprob, -3.4e38)
+    special = token in ends or words.is_special(token)
+    return TokenLogprob(raw.decode(errors="replace"), least, tuple(raw), id=token, special=special)

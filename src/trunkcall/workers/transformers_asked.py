@@ -24,7 +24,7 @@ _HONOURED: Final = frozenset(
     "temperature top_p top_k min_p typical_p repetition_penalty frequency_penalty presence_penalty seed logit_bias"
     " min_tokens ignore_eos n max_tokens max_completion_tokens stop stop_token_ids include_stop_str_in_output"
     " return_token_ids user logprobs top_logprobs chat_template_kwargs continue_final_message echo"
-    " response_format safety_identifier prompt_cache_key".split()
+    " response_format structured_outputs guided_regex safety_identifier prompt_cache_key".split()
 )
 _NO_DIFFERENCE: Final[dict[str, tuple[bytes, ...]]] = {
     "service_tier": (b'"auto"', b'"default"'),
@@ -168,11 +168,10 @@ def _prompts(request: Generate, words: Words, dropped: list[str]) -> tuple[Gener
         return request, (words.tokens(text, special=False),), bool(tools)
     if isinstance(prompt, TextPrompt):
         prompts = tuple(words.tokens(text, special=True) for text in prompt.texts)
-        echoes = request.reporting.logprobs in (None, UNSET)
     else:
-        prompts, echoes = prompt.prompts, False
-    if request.reporting.echo and not echoes:
-        # A prompt's own probabilities are not calculated, and tokens need not make up a text.
+        prompts = prompt.prompts
+    if request.reporting.echo and not isinstance(prompt, TextPrompt):
+        # Tokens need not make up a text.
         dropped.append("echo")
         request = msgspec.structs.replace(request, reporting=msgspec.structs.replace(request.reporting, echo=False))
     return request, prompts, False

@@ -13,6 +13,7 @@ from torch import Tensor
 from trunkcall.core.errors import ServingError
 from trunkcall.core.requests import Embed
 from trunkcall.protocols.transformers_host import HostSettings, Pooling
+from trunkcall.workers.transformers_passes import by_itself
 from trunkcall.workers.transformers_words import Words
 
 _BATCH: Final = 32
@@ -117,14 +118,8 @@ class Embedder:
 
     def vectors(self, inputs: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
         """One vector per input, in order; for as many inputs as `groups` puts together."""
-        shared = self._model.config._attn_implementation
-        if shared == self._own:
+        with by_itself(self._model, self._own):
             return self._pooled(inputs)
-        self._model.set_attn_implementation(self._own)
-        try:
-            return self._pooled(inputs)
-        finally:
-            self._model.set_attn_implementation(shared)
 
     def _pooled(self, inputs: Sequence[Sequence[int]]) -> list[tuple[float, ...]]:
         longest = max(len(one) for one in inputs)

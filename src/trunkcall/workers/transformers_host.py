@@ -22,6 +22,8 @@ from trunkcall.workers.transformers_asked import Asked, Defaults, ask, conversat
 from trunkcall.workers.transformers_batching import Batch
 from trunkcall.workers.transformers_embeddings import Embedder, groups
 from trunkcall.workers.transformers_guides import Guide, Guides
+from trunkcall.workers.transformers_scoring import Scorer
+from trunkcall.workers.transformers_wanted import Chosen
 from trunkcall.workers.transformers_words import Words
 
 _LONG_BODY: Final = 64 * 1024
@@ -36,6 +38,7 @@ class _Tokenize(msgspec.Struct):
     prompt: str | None = None
     messages: list[msgspec.Raw] | None = None
     add_special_tokens: bool | None = None
+    return_pieces: bool | None = None
 
 
 class _Detokenize(msgspec.Struct):
@@ -67,6 +70,7 @@ class HostApi:
         context: int,
         generates: bool,
         embedder: Embedder | None,
+        scorer: Scorer,
     ) -> None:
         self._models = codec.models_list(((name, created),))
         self._batch = batch
@@ -77,6 +81,7 @@ class HostApi:
         self._context = context
         self._generates = generates
         self._embedder = embedder
+        self._scorer = scorer
         self.draining = False
 
     def routes(self) -> Sequence[Route]:
@@ -110,7 +115,8 @@ class HostApi:
         if asked.shape is not None:
             guides = await asyncio.to_thread(self._guides.make, asked.shape, len(asked.wanted))
         emitter = emit(asked.request, asked.request.reporting.stream)
-        await self._relay.run(exchange, partial(_answer, self._batch, self._words, asked, guides, emitter))
+        work = partial(_answer, self._batch, self._words, self._scorer, asked, guides, emitter)
+        await self._relay.run(exchange, work)
 
     async def _embed(self, exchange: Exchange) -> None:
         self._refuse_when_draining()
@@ -136,7 +142,8 @@ class HostApi:
             tokens = self._words.tokens(fields.prompt, special=fields.add_special_tokens is not False)
         else:
             raise ServingError("bad_request", "prompt: this field is required, or messages", param="prompt")
-        await exchange.respond(Response(200, emit_tokens(tokens, self._context)))
+        pieces = [self._words.raw(token) for token in tokens] if fields.return_pieces else None
+        await exchange.respond(Response(200, emit_tokens(tokens, self._context, pieces)))
 
     async def _detokenize(self, exchange: Exchange) -> None:
         body = await exchange.body()
@@ -177,10 +184,21 @@ def _note_dropped(exchange: Exchange, dropped: tuple[str, ...]) -> None:
 
 
 async def _answer(
-    batch: Batch, words: Words, asked: Asked, guides: Sequence[Guide], emitter: Emitter, reply: Reply
+    batch: Batch,
+    words: Words,
+    scorer: Scorer,
+    asked: Asked,
+    guides: Sequence[Guide],
+    emitter: Emitter,
+    reply: Reply,
 ) -> None:
     stream = asked.request.reporting.stream
-    answers = Answers(asked, words)
+    tops = asked.request.reporting.logprobs
+    scored: list[Sequence[Chosen]] = []
+    if asked.request.reporting.echo and isinstance(tops, int):
+        for ids in asked.prompts:
+            scored.append(await batch.call(partial(scorer.score, ids, tops)))
+    answers = Answers(asked, words, scored)
     generation = batch.start(asked.wanted, guides)
     data = b"".join(emitter.feed(event) for event in answers.begin())
     try:

@@ -92,9 +92,17 @@ def _model(settings: HostSettings, device: str) -> Any:
         options["device_map"] = settings.device_map or device
     elif settings.device_map:
         options["device_map"] = settings.device_map
+    if settings.max_memory is not None:
+        options["max_memory"] = _rooms(settings.max_memory)
     kind = transformers.AutoModelForCausalLM if settings.generates else transformers.AutoModel
     model = kind.from_pretrained(settings.path, **options)
     return model if "device_map" in options else model.to(device)
+
+
+def _rooms(most: int) -> dict[int | str, int]:
+    """Bytes by device, in accelerate's names: on a GPU no more than `most`, in the machine's memory what is free."""
+    found: dict[int | str, int] = importlib.import_module("accelerate.utils").get_max_memory()
+    return {place: min(most, room) if isinstance(place, int) else room for place, room in found.items()}
 
 
 def _dtype(asked: str, device: str) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import torch
@@ -141,6 +142,20 @@ def best_passes(model: Any, slots: int, context: int) -> tuple[Passes, str]:
         reason = "with our attention it says something else"
     model.set_attn_implementation(own)
     return Apart(model), reason
+
+
+@contextmanager
+def by_itself(model: Any, own: str) -> Generator[None]:
+    """A model that is batched reads texts by itself meanwhile; own: the attention that it came with."""
+    shared = model.config._attn_implementation
+    if shared == own:
+        yield
+        return
+    model.set_attn_implementation(own)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(shared)
 
 
 def short_of_memory(error: BaseException) -> bool:

@@ -108,11 +108,12 @@ def choose(logits: Tensor, pickers: Sequence[Picker]) -> list[Chosen]:
     chosen = [Chosen(token) for token in tokens]
     if logprobs is not None:
         for place, row in enumerate(told):
-            chosen[row] = _tell(tokens[row], logprobs[place], pickers[row].rules.logprobs or 0)
+            chosen[row] = tell(tokens[row], logprobs[place], pickers[row].rules.logprobs or 0)
     return chosen
 
 
-def _tell(token: int, logprobs: Tensor, count: int) -> Chosen:
+def tell(token: int, logprobs: Tensor, count: int) -> Chosen:
+    """A token and the `count` best in its place; logprobs: of the whole vocabulary."""
     top: tuple[tuple[int, float], ...] = ()
     if count:
         best = logprobs.topk(min(count, logprobs.shape[0]))

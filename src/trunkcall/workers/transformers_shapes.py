@@ -11,12 +11,14 @@ from msgspec import UNSET
 
 from trunkcall.core.errors import ServingError
 from trunkcall.core.requests import Format, Generate, Tool
+from trunkcall.workers.regexes import lark_regex
 
 _JSON: Final = {"whitespace_pattern": r"[ \n\t]{0,20}", "coerce_one_of": True}
 """Space has a limit, because small models like to make much of it; oneOf is read as anyOf, as llama.cpp does."""
 
 _ANY: Final[dict[str, Any]] = {"type": "object"}
 _TAIL: Final = "}\n"
+_KINDS: Final = frozenset({"json", "schema", "regex"})
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -37,7 +39,7 @@ def shape_of(request: Generate, *, tools: bool) -> Shape | None:
     Raises ServingError (bad_request) for a tool choice that names none of the tools, and a schema that is too deep.
     """
     shape = request.shape
-    wanted = shape.format if isinstance(shape.format, Format) and shape.format.kind in ("json", "schema") else None
+    wanted = shape.format if isinstance(shape.format, Format) and shape.format.kind in _KINDS else None
     offered = [tool for tool in shape.tools or () if isinstance(tool, Tool)] if tools else []
     choice = shape.tool_choice or None
     if choice is not None and choice.mode == "named" and offered:
@@ -54,15 +56,23 @@ def shape_of(request: Generate, *, tools: bool) -> Shape | None:
     if forced:
         return Shape("tools", f"start: calls\n{_calls(offered, several)}", calls=True)
     if wanted is not None:
-        answer = f"answer: {_json(_ANY if wanted.schema is UNSET else wanted.schema, 'response_format')}\n"
+        param, answer = _answer(wanted)
         if not offered:
-            return Shape("response_format", f"start: answer\n{answer}")
+            return Shape(param, f"start: answer\n{answer}")
         # The caller left the choice to the model, so either will do.
-        return Shape("response_format", f"start: answer | calls\n{answer}{_calls(offered, several)}", calls=True)
+        return Shape(param, f"start: answer | calls\n{answer}{_calls(offered, several)}", calls=True)
     if any(tool.strict for tool in offered):
         start = f"start: (before body){'*' if several else '?'} rest\nrest: TEXT\n"
         return Shape("tools", start + _calls(offered, several), calls=True)
     return None
+
+
+def _answer(wanted: Format) -> tuple[str, str]:
+    """The field that asked for it, and the rule of an answer."""
+    if wanted.kind == "regex" and wanted.source is not UNSET:
+        return "structured_outputs", f"answer: {lark_regex(wanted.source)}\n"
+    schema = _ANY if wanted.schema is UNSET else wanted.schema
+    return "response_format", f"answer: {_json(schema, 'response_format')}\n"
 
 
 def _calls(tools: Sequence[Tool], several: bool) -> str:

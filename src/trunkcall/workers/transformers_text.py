@@ -49,34 +49,36 @@ class Detokenizer:
 class Stopper:
     """Passes text on but for what may be the beginning of a stop string; `matched` is the one that was found.
 
-    include: the stop string itself is passed on too.
+    include: the stop string itself is passed on too, so that nothing is held back.
     """
 
     def __init__(self, stops: Sequence[str], *, include: bool) -> None:
         self._stops = [stop for stop in stops if stop]
         self._include = include
         self._held = ""
+        """The end of the text that may be the beginning of a stop string, shown already where those are included."""
         self.matched: str | None = None
 
     def feed(self, text: str) -> str:
         """What may be shown now; nothing follows once `matched` is set."""
         if not self._stops:
             return text
+        shown = len(self._held) if self._include else 0
         text = self._held + text
         found = [(text.find(stop), -len(stop), stop) for stop in self._stops if stop in text]
         if found:
             at, _, stop = min(found)
             self._held = ""
             self.matched = stop
-            return text[: at + len(stop)] if self._include else text[:at]
+            return text[shown : at + len(stop)] if self._include else text[:at]
         keep = max(begun(text, stop) for stop in self._stops)
         self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
+        return text[shown:] if self._include else text[: len(text) - keep]
 
     def flush(self) -> str:
         """What has been held back, when the answer is over."""
         held, self._held = self._held, ""
-        return held
+        return "" if self._include else held
 
 
 def begun(text: str, word: str) -> int:

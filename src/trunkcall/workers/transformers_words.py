@@ -44,6 +44,7 @@ class Words:
             "add_generation_prompt",
         }
         special: Sequence[str] = tokenizer.all_special_tokens
+        self._special = frozenset(tokenizer.all_special_ids)
         self._calls_are_special = OPEN in special
         self._bytes = _byte_of_letter() if "ByteLevel" in repr(getattr(self._fast, "decoder", "")) else None
 
@@ -96,6 +97,10 @@ class Words:
         if self._fast is not None:
             return partial(_decode_fast, self._fast, skip)
         return partial(self._tokenizer.decode, skip_special_tokens=skip)
+
+    def is_special(self, token: int) -> bool:
+        """Whether a token is a mark that is no part of an answer's text."""
+        return token in self._special
 
     def raw(self, token: int) -> bytes:
         """The bytes of one token, which need not be whole characters."""

@@ -1,0 +1,22 @@
+"""Regular expressions as llguidance's dialect of Lark writes them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_PART: Final = re.compile(r"(\\.)|/|\n", re.DOTALL)
+_ENDS: Final = re.compile(r"\A\^?(.*?)(?<!\\)\$?\Z", re.DOTALL)
+
+
+def lark_regex(source: str) -> str:
+    """A terminal that a whole answer matches; the marks for its beginning and its end say no more than that."""
+    found = _ENDS.match(source)
+    inner = source if found is None else found[1]
+    return f"/{_PART.sub(_escaped, inner) or '()'}/"
+
+
+def _escaped(part: re.Match[str]) -> str:
+    if part[1]:
+        return part[1]
+    return r"\/" if part[0] == "/" else r"\n"
