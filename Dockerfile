@@ -1,5 +1,5 @@
 # Trunkcall with its command as the entry point: docker run -p 8000:8000 -e TRUNKCALL_KEY=… IMAGE
-FROM python:3.13-slim
+FROM python:3.13-slim AS base
 
 # llama.cpp's wheel needs the system's OpenMP library.
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
@@ -20,3 +20,19 @@ EXPOSE 8000
 ENTRYPOINT ["trunkcall"]
 # A key is needed outside loopback: set TRUNKCALL_KEY.
 CMD ["up", "--host", "0.0.0.0"]
+
+# What stands in for the image of text-generation-inference: docker build --target tgi --build-arg EXTRAS=vllm .
+FROM base AS tgi
+ARG EXTRAS=
+# Root, as in TGI's image: caches that it left in /data belong to root.
+USER root
+WORKDIR /opt/trunkcall
+RUN if [ -n "$EXTRAS" ]; then pip install --no-cache-dir ".[$EXTRAS]"; fi
+COPY docker/entrypoint-tgi.sh /usr/local/bin/
+ENV TRUNKCALL_HOME=/var/lib/trunkcall HF_HOME= TRUNKCALL_KEYS= PORT=80 HUGGINGFACE_HUB_CACHE=/data
+WORKDIR /root
+EXPOSE 80
+ENTRYPOINT ["entrypoint-tgi.sh"]
+CMD ["--json-output"]
+
+FROM base

@@ -40,7 +40,7 @@ from trunkcall.store import ledger
 from trunkcall.store.importer import Importer
 from trunkcall.store.journal import FileJournal
 
-MAIN_APIS: Final = ("openai", "landing", "admin", "metrics")
+MAIN_APIS: Final = ("openai", "tgi_models", "landing", "admin", "metrics")
 """What the main port serves."""
 RESIDENT_GRACE: Final = 6.0
 """Seconds in which an api takes leave of those with whom it registered."""
@@ -170,9 +170,11 @@ class _Process:
             )
             tls = identity(listener.certificate, listener.private_key) if listener.certificate else None
             opened = Listening(application, bound, tls=tls)
-            await opened.start()
             listening.append(opened)
             self._residents += [(api, opened.url) for api in apis if isinstance(api, Resident)]
+        await self._registry.revive()
+        for opened in listening:
+            await opened.start()
         return listening
 
     def _guard(self, access: Access, listener: Listener) -> Guard | None:
@@ -244,12 +246,14 @@ def banner(listener: Listener, url: str, views: Sequence[ModelView]) -> str:
     """What is printed when the server is ready: where to click and what to paste, where there is such."""
     if listener.apis and "landing" not in listener.apis:
         return f"Trunkcall {__version__} is ready at {url} ({', '.join(listener.apis)}). Ctrl-C ends it."
-    names = ", ".join(view.name for view in views) or "none yet: trunkcall models add NAME SOURCE"
+    names = [view.name for view in views]
+    followed = [options["controller"] for options in listener.options.values() if options.get("controller")]
+    names += [f"those of the controller at {controller}" for controller in followed]
     lines = [
         f"Trunkcall {__version__} is ready.",
         "",
         f"  Open    {url}",
-        f"  Models  {names}",
+        f"  Models  {', '.join(names) or 'none yet: trunkcall models add NAME SOURCE'}",
         "",
     ]
     if views:

@@ -33,9 +33,7 @@ class Admin(Generic[T]):
         """One model with its replicas."""
         return self._send("GET", f"/admin/models/{quote(name)}", None)
 
-    def change(
-        self, name: str, *, asleep: bool | None = None, lora: dict[str, str | None] | None = None
-    ) -> T:
+    def change(self, name: str, *, asleep: bool | None = None, lora: dict[str, str | None] | None = None) -> T:
         """Let a model sleep or wake, load adapters (name to path) and take them out (name to None)."""
         told = {} if asleep is None else {"asleep": asleep}
         return self._send("PATCH", f"/admin/models/{quote(name)}", {**told, "lora": lora or {}})

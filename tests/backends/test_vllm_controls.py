@@ -79,7 +79,8 @@ async def test_whom_nobody_looks_at(url: str, metrics: str | None, asked: bool) 
         (404, b'{"detail":"Not Found"}', "unsupported", "`runtime_lora: true`"),
         (404, b'{"error":{"message":"none at sk-1","type":"NotFoundError"}}', "bad_request", "none at \\*\\*\\*"),
         (400, b'{"error":{"message":"is loaded","type":"InvalidUserInput"}}', "bad_request", "'a' at /p: is loaded"),
-        (500, b"oh", "upstream_error", "oh"),
+        (404, b"", "unsupported", "by the option `lora`"),
+        (500, b"oh", "upstream_error", "oh. It may be for another base"),
     ],
 )
 async def test_refusals(peer: Peer, status: int, body: bytes, kind: str, says: str) -> None:

@@ -48,6 +48,14 @@ def test_the_printed_line_is_a_model_that_can_be_added(cli: Run) -> None:
     assert added.returncode == 0, added.stderr
 
 
+def test_without_a_network_what_is_here_is_found(cli: Run, hub: Hub) -> None:
+    fetched = cli("pull", "Org/M-GGUF").stdout
+    hub.asked.clear()
+    done = cli("pull", "Org/M-GGUF", HF_HUB_OFFLINE="1")
+    assert (done.returncode, done.stdout) == (0, fetched), done.stderr
+    assert not hub.asked
+
+
 @pytest.mark.slow
 def test_what_was_interrupted_goes_on(cli: Run, hub: Hub) -> None:
     hub.cut += [50_000, 0, 0, 0, 0, 0]
@@ -66,7 +74,7 @@ def test_what_was_interrupted_goes_on(cli: Run, hub: Hub) -> None:
         ("./model.gguf", {}, 2, "is not the name of a model on the Hub"),
         ("Org/None", {}, 1, "has no model Org/None, or it is private"),
         ("Org/M-GGUF:Q2_K", {}, 2, "no .gguf file of the quantisation Q2_K"),
-        ("Org/M-GGUF", {"HF_HUB_OFFLINE": "1"}, 2, "HF_HUB_OFFLINE forbids to fetch hf:Org/M-GGUF; unset it"),
+        ("Org/M-GGUF", {"HF_HUB_OFFLINE": "1"}, 2, "HF_HUB_OFFLINE forbids to fetch it. Unset HF_HUB_OFFLINE"),
         ("Org/M-GGUF", {"HF_ENDPOINT": "http://127.0.0.1:1"}, 1, "http://127.0.0.1:1 cannot be reached"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any, cast
 
 import pytest
@@ -66,18 +67,21 @@ def test_calls_are_open_and_registration_is_not(
 class Request:
     """What the check of keys looks at of an exchange."""
 
-    def __init__(self, path: str, key: str = "") -> None:
+    def __init__(
+        self, path: str, key: str = "", method: str = "POST", headers: dict[bytes, bytes] | None = None
+    ) -> None:
         self.path = path
+        self.method = method
         self.principal = ""
-        self._key = key
+        self._headers = {b"authorization": f"Bearer {key}".encode()} if key else headers or {}
 
     def header(self, name: bytes) -> bytes | None:
-        return f"Bearer {self._key}".encode() if self._key and name == b"authorization" else None
+        return self._headers.get(name)
 
 
 class PartlyOpenApi:
     name = "some"
-    open_paths = frozenset({"/open"})
+    open_paths = frozenset({"/open", "GET /half"})
 
 
 @pytest.mark.parametrize(
@@ -93,3 +97,37 @@ def test_an_api_may_have_paths_that_need_no_key(path: str, key: str, principal: 
         assert (error.kind, principal) == ("unauthenticated", None)
     else:
         assert request.principal == principal
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_path_may_be_open_for_one_method(method: str) -> None:
+    request = cast(Any, Request("/half", method=method))
+    if method == "GET":
+        Access({"k": "s"}).check(request, cast(Any, PartlyOpenApi()))
+    else:
+        with pytest.raises(ServingError, match="needs an API key"):
+            Access({"k": "s"}).check(request, cast(Any, PartlyOpenApi()))
+
+
+@pytest.mark.parametrize(
+    ("header", "known"),
+    [
+        ("Bearer s", True), ("bEARER   s ", True), ("Bearer S", False), ("Bearer", False),
+        ("Basic " + base64.b64encode(b"user:s").decode(), True),
+        ("basic " + base64.b64encode(b":s").decode(), True),
+        ("Basic " + base64.b64encode(b"s").decode(), False),
+        ("Basic " + base64.b64encode(b"s:user").decode(), False),
+        ("Basic user:s", False),
+        ("Basic \xff", False),
+        ("user s", True),
+        ("s", False),
+    ],
+)  # fmt: skip
+def test_ways_to_show_a_key(header: str, known: bool) -> None:
+    request = cast(Any, Request("/closed", headers={b"authorization": header.encode("latin-1")}))
+    try:
+        Access({"k": "s"}).check(request, cast(Any, PartlyOpenApi()))
+    except ServingError as error:
+        assert (error.kind, known) == ("unauthenticated", False)
+    else:
+        assert (request.principal, known) == ("k", True)

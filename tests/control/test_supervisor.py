@@ -47,6 +47,7 @@ class World:
 
     def __init__(self, **spec: Any) -> None:
         self.spec = LaunchSpec(**{"command": ("x",), "protocol": "spoken", "slots": 2, **spec})
+        self.refuses = False
         self.planned: list[ModelSettings] = []
         self.connected: list[tuple[str, str, str]] = []
         self.dispatch = Dispatch()
@@ -56,6 +57,8 @@ class World:
 
     def plan(self, model: ModelSettings, machine: Machine) -> LaunchSpec:
         self.planned.append(model)
+        if self.refuses:
+            raise ServingError("bad_request", "its folder is empty")
         return self.spec
 
     def _find(self, scheme: str) -> Any:
@@ -82,6 +85,14 @@ async def test_a_protocol_that_nobody_speaks_is_found_when_the_model_is_added() 
     with pytest.raises(ServingError, match="'smtp'"):
         world.supervisor.add(model())
     assert world.dispatch.pools == {}
+
+
+async def test_of_several_models_the_one_that_cannot_be_is_named() -> None:
+    for protocol, refuses in (("unspoken", False), ("spoken", True)):
+        world = World(protocol=protocol)
+        world.refuses = refuses
+        with pytest.raises(ServingError, match=r"^model 'm': "):
+            world.supervisor.add(model())
 
 
 @pytest.mark.parametrize("called", ["", "inner"])

@@ -168,7 +168,9 @@ def main() -> None:
         sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
         Path(does["child"]).write_text(str(sleeper.pid))
     for line in does.get("says", ()):
-        print(line, file=sys.stderr, flush=True)
+        # In one piece, as a log is written.
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
     if "taken_until" in does and not _there(does["taken_until"]):
         Path(does["taken_until"]).touch()
         with socket.create_server(("127.0.0.1", asked.port)), socket.socket() as second:

@@ -40,7 +40,7 @@ def test_the_rest() -> None:
     assert (spec.protocol, spec.slots, spec.engine) == ("openai", 16, "command")
     more = {"protocol": "kuwa", "slots": 3, "health": "", "ready": 204, "path": "/chat", "patience": 5, "grace": 1}
     spec = plan(f"command:{sys.executable} {{port}}", start_seconds=9, **more)
-    assert (spec.protocol, spec.slots, spec.start_timeout, spec.grace) == ("kuwa", 3, 9, 3)
+    assert (spec.protocol, spec.slots, spec.start_timeout, spec.grace) == ("kuwa", 3, 20, 3)
     found = settings(spec)
     assert (found.health, found.ready, found.base, found.patience, found.grace) == ("", 204, "/chat", 5, 1)
     assert (spec.model, plan(f"command:{sys.executable} {{port}}#its-own").model) == ("", "its-own")

@@ -90,6 +90,29 @@ def test_a_caller_hears_why_it_does_not_start(serve: Serve, tmp_path: Path, does
     assert "Traceback" not in json.dumps(answer)
 
 
+def test_a_second_engine_for_which_the_gpu_has_no_room(serve: Serve, tmp_path: Path) -> None:
+    free = tmp_path / "free"
+    free.write_text("8000")
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(f'#!/bin/sh\necho "Tesla T4, 16000, $(cat {free})"\n')
+    smi.chmod(0o755)
+    source = f"vllm:{put_model(tmp_path / 'model', max_position_embeddings=2_000_000)}"
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "TRUNKCALL_VLLM": str(stand_in.program(tmp_path, "vllm")),
+    }
+    server = serve("--model", f"first={source}", "--model", f"second={source}", env=environment)
+    assert server.chat("first", "hello")[0] == 200
+    # What the first one took.
+    free.write_text("100")
+    status, _, answer = server.chat("second", "hello")
+    assert status == 503
+    assert "Tesla T4 has 104.9 MB free of 16.8 GB. Remove a model that is on it" in answer["error"]["message"]
+    assert server.chat("first", "hello")[0] == 200
+    free.write_text("8000")
+    eventually(lambda: server.chat("second", "hello")[0] == 200, limit=20)
+
+
 def test_an_unknown_flag_is_told_in_the_engine_s_words(serve: Serve, tmp_path: Path) -> None:
     folder = put_model(tmp_path / "model")
     path = config(tmp_path, "m", source=f"vllm:{folder}", options={"args": ["--swap-space", "4"]})

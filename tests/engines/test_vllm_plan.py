@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from engines import stand_in
-from engines.model_folders import put_model
+from engines.model_folders import put_model, put_weights
 
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, parse_source
@@ -110,6 +110,30 @@ def test_adapters(folder: Path, tmp_path: Path) -> None:
     said = " ".join(settings(plan(folder, lora={"m": str(one), "other": str(two)})).command)
     assert "--served-model-name m-base --enable-lora --max-lora-rank 32 --lora-modules" in said
     assert said.endswith(f"--lora-modules m={one} other={two}")
+
+
+@pytest.mark.parametrize(
+    ("down", "up", "says"),
+    [
+        ([4, 64], [32, 4], ""),
+        ([4, 32], [64, 4], ""),
+        ([4, 96], [32, 4], "changes layer.q_proj of 32 x 96 numbers, and here that has 32 x 64"),
+        ([4, 64], [48, 4], "was made for another base, org/other: it changes layer.q_proj of 48 x 64"),
+    ],
+)
+def test_an_adapter_of_another_base(folder: Path, tmp_path: Path, down: list[int], up: list[int], says: str) -> None:
+    put_weights(folder / "model.safetensors", {"layer.q_proj.weight": ("BF16", [32, 64])})
+    made = put_adapter(tmp_path / "made", r=4, base_model_name_or_path="org/other")
+    named = "base_model.model.layer.q_proj.lora_{}.weight"
+    shapes = {named.format("A"): ("F32", down), named.format("B"): ("F32", up), "head.weight": ("F32", [3])}
+    put_weights(made / "adapter_model.safetensors", shapes)
+    if says:
+        with pytest.raises(ServingError, match=says):
+            plan(folder, lora={"a": str(made)})
+    else:
+        assert plan(folder, lora={"a": str(made)})
+    (made / "adapter_model.safetensors").write_bytes(b"damaged")
+    assert plan(folder, lora={"a": str(made)}), "what cannot be told is vLLM's own business"
 
 
 @pytest.mark.parametrize(

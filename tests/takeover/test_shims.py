@@ -173,6 +173,18 @@ def test_a_server_does_not_start_what_stands_in_for_its_engine(tmp_path: Path, m
     assert (os.environ["PATH"], os.environ["PYTHONPATH"]) == (f"{real}:/bin:", str(real))
 
 
+def test_tgis_name(tmp_path: Path) -> None:
+    placed = shims.place("tgi", tmp_path / "old")
+    assert "PYTHONPATH" not in placed.line, "the client package text_generation is the user's own"
+    assert {path.name for path in placed.folder.rglob("*") if path.is_file()} == {
+        shims.MARK,
+        "text-generation-launcher",
+    }
+    command = [placed.folder / "bin" / "text-generation-launcher", "--env"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=True)
+    assert done.stdout.startswith("Runtime environment:\nTarget: ")
+
+
 def test_vllms_names(tmp_path: Path) -> None:
     placed = shims.place("vllm", tmp_path / "old")
     environment = {**os.environ, "PATH": f"{placed.folder / 'bin'}:{os.environ['PATH']}"}

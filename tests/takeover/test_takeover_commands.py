@@ -53,6 +53,16 @@ def test_a_reader_that_leaves_is_no_bug() -> None:
     assert (done.stdout, done.stderr) == ("usage: kuw", "")
 
 
+def test_a_command_may_be_written_as_a_module_of_python() -> None:
+    line = ("vllm.entrypoints.openai.api_server", "--model", "pocket", "--port", "5000")
+    assert as_command("--show", "python", "-m", *line).stdout == as_command("--show", *line).stdout
+    assert (
+        "usage: fastchat.serve.test_message"
+        in as_command("python", "-m", "fastchat.serve.test_message", "--help").stdout
+    )
+    assert "MODULE" in as_command("python", "-m").stderr, "a module's name is missing"
+
+
 def test_all_commands_can_be_loaded_and_are_listed() -> None:
     told = as_command("--help").stdout
     for name in commands.COMMANDS:

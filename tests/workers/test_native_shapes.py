@@ -68,3 +68,9 @@ def test_what_is_no_shape(take: Callable[[dict[str, Raw]], None], given: dict[st
     with pytest.raises(ServingError) as caught:
         taken(take, given)
     assert (caught.value.kind, caught.value.param) == ("bad_request", param)
+
+
+def test_what_the_engine_would_pass_over() -> None:
+    with pytest.raises(ServingError, match=r"held to `\(\?=`") as caught:
+        taken(take_regex, {"guided_regex": "(?=a)b"})
+    assert caught.value.kind == "unsupported"

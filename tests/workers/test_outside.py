@@ -112,6 +112,21 @@ async def test_an_end_while_it_loads_is_explained(does: dict[str, Any], code: in
         assert says in event.reason
 
 
+@pytest.mark.parametrize(
+    ("does", "health", "says"),
+    [
+        ({"says": ["first"]}, "/none", "s was ended: it was not ready after 0.5 seconds: /none answered 404"),
+        ({"says": ["first"], "silent_if": "/"}, "/health", r"not ready after 0.5 seconds: .*0.5 s"),
+    ],
+)
+async def test_a_server_that_lives_and_is_never_ready(does: dict[str, Any], health: str, says: str) -> None:
+    async with started(does, health=health, start_seconds=0.5, patience=0.5) as (_, child, events):
+        event = await exited(events)
+        assert re.search(says, event.reason), event
+        assert "The option start_seconds gives it longer. Its last words: " in event.reason
+        assert not alive(server_of(child))
+
+
 async def test_an_end_while_it_serves_is_explained() -> None:
     async with started({"says": ["error: harmless"], "ends_after": 1.0}) as (_, _, events):
         await ready(events)

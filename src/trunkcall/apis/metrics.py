@@ -44,9 +44,13 @@ class Metrics:
             error.status, error.message.encode() + b"\n", ((b"content-type", b"text/plain; charset=utf-8"),)
         )
 
-    async def _metrics(self, exchange: Exchange) -> None:
+    def response(self, more: bytes = b"") -> Response:
+        """What a scrape is answered with; more: metrics of another's, as text."""
         content_type = CONTENT_TYPE_PLAIN_0_0_4.encode()
-        await exchange.respond(Response(200, generate_latest(self._registry), ((b"content-type", content_type),)))
+        return Response(200, generate_latest(self._registry) + more, ((b"content-type", content_type),))
+
+    async def _metrics(self, exchange: Exchange) -> None:
+        await exchange.respond(self.response())
 
 
 class _Snapshot(Collector):

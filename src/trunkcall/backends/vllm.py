@@ -63,13 +63,19 @@ class VllmControls:
         await self._adapt(repr(name), codec.UNLOAD_ADAPTER, codec.emit_unload(name))
 
     async def _adapt(self, which: str, path: str, body: bytes) -> None:
-        remedy = "the option `runtime_lora: true`, or --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+        remedy = (
+            "the option `runtime_lora: true`, or --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True. "
+            "llama.cpp has its adapters from the start, by the option `lora`, and each request may set their scales; "
+            "transformers has the option `adapter`"
+        )
         try:
             await self._order(path, body, "change its adapters while it runs", remedy)
         except ServingError as error:
             # Its refusals are about the adapter: it says 404 for a path where there is none.
             refused = error.upstream is not None and error.upstream[0] in (400, 404, 422)
             message = f"adapter {which}: {error.message}"
+            if error.upstream is not None and error.upstream[0] >= 500:
+                message += ". It may be for another base, or of a higher rank than the server was started for"
             raise ServingError("bad_request" if refused else error.kind, message, param="lora") from error
 
     async def _order(self, path: str, body: bytes, what: str, remedy: str) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trunkcall import machine
-from trunkcall.core.errors import ServingError
 from trunkcall.engines import hub
 
 if TYPE_CHECKING:
@@ -19,15 +19,18 @@ _SCHEME = "hf:"
 
 
 def pull(source: str) -> None:
-    """Fetch the model, say where it is and how to serve it.
+    """Fetch the model, say where it is and how to serve it; where the network is forbidden, the one that is here.
 
     Raises ServingError for a name that is none, and when the model cannot be had.
     """
     name = hub.parse(source.removeprefix(_SCHEME))
-    forbids = hub.offline(os.environ)
-    if forbids:
-        raise ServingError("bad_request", f"{forbids} forbids to fetch {name}; unset it")
+    path = hub.locate(source.removeprefix(_SCHEME), machine.look()) if hub.offline(os.environ) else _fetch(name)
+    print(f"{name} is at {path}")
+    label = name.repo.rpartition("/")[2].lower()
+    print(f"Serve it: trunkcall up --model {label}={name}")
 
+
+def _fetch(name: hub.HubName) -> Path:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
@@ -41,11 +44,7 @@ def pull(source: str) -> None:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as shown:
-        settings = hub.wanted(name, machine.look(), hub.cache_folder(os.environ))
-        path = download(settings, Bars(shown))
-    print(f"{name} is at {path}")
-    label = name.repo.rpartition("/")[2].lower()
-    print(f"Serve it: trunkcall up --model {label}={name}")
+        return download(hub.wanted(name, machine.look(), hub.cache_folder(os.environ)), Bars(shown))
 
 
 class Bars:

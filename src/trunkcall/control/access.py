@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +18,7 @@ _OPEN_APIS: Final = frozenset({"landing", "vllm"})
 
 @runtime_checkable
 class PartlyOpen(Protocol):
-    """An api with paths that need no key, because the operator said so."""
+    """An api with paths that need no key, because the operator said so; `GET /path` is one for that method only."""
 
     open_paths: frozenset[str]
 
@@ -41,7 +43,7 @@ class Access:
         secret = _secret(exchange)
         name = self._names.get(hashlib.sha256(secret).digest()) if secret else None
         if name is None:
-            if isinstance(api, PartlyOpen) and exchange.path in api.open_paths:
+            if isinstance(api, PartlyOpen) and _is_open(exchange, api.open_paths):
                 return
             raise ServingError(
                 "unauthenticated",
@@ -100,8 +102,26 @@ def allow_workers(networks: Sequence[str]) -> Callable[[Exchange], None]:
     return check
 
 
+def _is_open(exchange: Exchange, paths: frozenset[str]) -> bool:
+    return exchange.path in paths or f"{exchange.method} {exchange.path}" in paths
+
+
 def _secret(exchange: Exchange) -> bytes:
-    value = exchange.header(b"authorization")
-    if value is not None and value[:7].lower() == b"bearer ":
-        return value[7:].strip()
-    return exchange.header(b"x-api-key") or exchange.header(b"api-key") or b""
+    """The key that a caller shows: a bearer's, the password of HTTP basic, what its SDK calls an API key, or what
+    follows any other word, as h2oGPT sends `USER KEY`.
+    """
+    scheme, _, value = (exchange.header(b"authorization") or b"").partition(b" ")
+    match scheme.lower():
+        case b"bearer":
+            return value.strip()
+        case b"basic":
+            return _password(value)
+        case _:
+            return exchange.header(b"x-api-key") or exchange.header(b"api-key") or value.strip()
+
+
+def _password(value: bytes) -> bytes:
+    try:
+        return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""

@@ -21,6 +21,7 @@ YOUNG_SECONDS: Final = 15.0
 FORGET_SECONDS: Final = 600.0
 """A worker that was given up is asked so long whether it is back, since old ones do not register again."""
 SAVE_SECONDS: Final = 0.2
+REVIVE_SECONDS: Final = 2.0
 _AT_ONCE: Final = 32
 
 Judgement = Literal["well", "doubted", "gone", "forgotten"]
@@ -211,6 +212,19 @@ class Registry:
                 self._forget(worker)
         return ok
 
+    async def revive(self) -> None:
+        """Bring back those that were kept and answer within 2 s; the others come with `live`.
+
+        For before the first request, which would find no model of theirs.
+        """
+        self._restore()
+        try:
+            async with asyncio.timeout(REVIVE_SECONDS):
+                await self._probe_all()
+        except TimeoutError:
+            late = ", ".join(worker.address for worker in self._workers.values() if not worker.here)
+            log.info("workers of the last run that have not answered yet: %s", late)
+
     async def live(self) -> None:
         """Bring back those that were kept, probe workers and save changes, until cancelled.
 
@@ -307,7 +321,8 @@ class Registry:
             self._give_up(worker)
 
     def _restore(self) -> None:
-        for record in self._kept:
+        kept, self._kept = self._kept, ()
+        for record in kept:
             names = [name for name in dict.fromkeys(record.names) if not self._is_ours(name)]
             if not names or self.find(record.scheme, record.address) is not None:
                 continue

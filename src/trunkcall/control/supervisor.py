@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
@@ -38,6 +39,18 @@ def _plan(engine: Engine, source: Source, settings: ModelSettings, machine: Mach
     """What to start for one of a model's sources, with the operator's own environment on top."""
     spec = engine.plan(msgspec.structs.replace(settings, sources=(source,)), machine)
     return msgspec.structs.replace(spec, env={**spec.env, **settings.env})
+
+
+@contextmanager
+def _naming(model: str) -> Generator[None, None, None]:
+    """What fails within says of which model, of several in the settings."""
+    try:
+        yield
+    except ServingError as error:
+        named = f"model {model!r}"
+        if named in error.message:
+            raise
+        raise ServingError(error.kind, f"{named}: {error.message}", param=error.param) from error
 
 
 def _adapters(replica: Replica) -> tuple[str, ...]:
@@ -92,9 +105,10 @@ class Supervisor:
                 replica.state = "ready"
             else:
                 plan = partial(_plan, engine, source)
-                replica.spec = plan(settings, self._machine)
-                # A protocol that nobody speaks is found now, not at the first start.
-                self._find_connect(replica.spec.protocol)
+                with _naming(settings.name):
+                    replica.spec = plan(settings, self._machine)
+                    # A protocol that nobody speaks is found now, not at the first start.
+                    self._find_connect(replica.spec.protocol)
                 replica.managed = True
                 plans.append((replica, plan))
             replicas.append(replica)

@@ -11,7 +11,15 @@ import msgspec
 
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, read_options
-from trunkcall.engines.launched import GRACE_SECONDS, RUNNER_SECONDS, START_SECONDS, Positive, Seconds, runner
+from trunkcall.engines.launched import (
+    GRACE_SECONDS,
+    LATE_SECONDS,
+    RUNNER_SECONDS,
+    START_SECONDS,
+    Positive,
+    Seconds,
+    runner,
+)
 from trunkcall.protocols.outside_host import OutsideSettings, places
 
 ENGINE: Final = "command"
@@ -63,12 +71,13 @@ class Command:
                     ready=options.ready,
                     base=options.path.rstrip("/"),
                     patience=options.patience,
+                    start_seconds=options.start_seconds,
                     grace=options.grace,
                 )
             ),
             protocol=options.protocol,
             slots=options.slots or model.slots or DEFAULT_SLOTS,
-            start_timeout=options.start_seconds,
+            start_timeout=options.start_seconds + LATE_SECONDS + options.grace,
             grace=options.grace + RUNNER_SECONDS,
             engine=ENGINE,
             why="the source is its command",

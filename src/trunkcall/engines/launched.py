@@ -12,6 +12,7 @@ import msgspec
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, is_path
 from trunkcall.engines import hub
+from trunkcall.engines.adapter_fit import check_fit
 from trunkcall.engines.installed import PROGRAMS, REMEDIES, program, variable
 from trunkcall.engines.weights import check_memory, memory, read_checkpoint
 from trunkcall.protocols.outside_host import OutsideSettings
@@ -23,6 +24,8 @@ GRACE_SECONDS: Final = 10.0
 """vLLM took 2.5 s to end."""
 RUNNER_SECONDS: Final = 2.0
 """Of the grace, for the runner to end what is left."""
+LATE_SECONDS: Final = 10.0
+"""After the time for the start, for the runner to say why it was not enough."""
 
 _WIDTHS: Final[dict[Dtype, int | None]] = {"auto": None, "float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -128,10 +131,10 @@ def estimate(name: str, path: str, options: LaunchedOptions, machine: Machine, *
     return sum(need.values())
 
 
-def adapter(name: str, path: str) -> str:
-    """The absolute path of a PEFT folder; a name elsewhere stays as it is.
+def adapter(name: str, path: str, model: str) -> str:
+    """The absolute path of a PEFT folder; a name elsewhere stays as it is. model: the path or URL of its base.
 
-    Raises ServingError (bad_request) for a folder that is none.
+    Raises ServingError (bad_request) for a folder that is none, and for an adapter that was made for another base.
     """
     folder = Path(path).expanduser().absolute()
     if not is_path(path) and not folder.exists():
@@ -142,6 +145,8 @@ def adapter(name: str, path: str) -> str:
             f"option lora: {name}: {folder} is not an adapter's folder: it has no adapter_config.json",
             param="lora",
         )
+    if is_path(model):
+        check_fit(name, folder, Path(model))
     return str(folder)
 
 

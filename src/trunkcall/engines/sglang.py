@@ -11,6 +11,7 @@ from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, read_optio
 from trunkcall.engines import hub
 from trunkcall.engines.launched import (
     GRACE_SECONDS,
+    LATE_SECONDS,
     RUNNER_SECONDS,
     LaunchedOptions,
     Positive,
@@ -67,14 +68,15 @@ class Sglang:
             command=runner(
                 OutsideSettings(
                     name=ENGINE,
-                    command=(program, "serve", "--model-path", path, *_flags(model, options)),
+                    command=(program, "serve", "--model-path", path, *_flags(model, path, options)),
+                    start_seconds=options.start_seconds,
                     grace=GRACE_SECONDS - RUNNER_SECONDS,
                 )
             ),
             protocol="openai",
             slots=slots,
             memory=estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES),
-            start_timeout=options.start_seconds,
+            start_timeout=options.start_seconds + LATE_SECONDS,
             grace=GRACE_SECONDS,
             engine=ENGINE,
             why="the source names it",
@@ -87,8 +89,8 @@ def _served(model: ModelSettings) -> str:
     return model.sources[0].model or model.name
 
 
-def _flags(model: ModelSettings, options: SglangOptions) -> tuple[str, ...]:
-    adapters = tuple(f"{name}={adapter(name, path)}" for name, path in options.lora.items())
+def _flags(model: ModelSettings, path: str, options: SglangOptions) -> tuple[str, ...]:
+    adapters = tuple(f"{name}={adapter(name, folder, path)}" for name, folder in options.lora.items())
     return (
         *words(
             {

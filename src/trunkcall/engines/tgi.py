@@ -9,6 +9,7 @@ from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, read_optio
 from trunkcall.engines import hub
 from trunkcall.engines.launched import (
     GRACE_SECONDS,
+    LATE_SECONDS,
     RUNNER_SECONDS,
     LaunchedOptions,
     adapter,
@@ -61,15 +62,16 @@ class Tgi:
             command=runner(
                 OutsideSettings(
                     name=ENGINE,
-                    command=(program, "--model-id", path, *_flags(model, options)),
+                    command=(program, "--model-id", path, *_flags(model, path, options)),
                     env=_PLACES,
+                    start_seconds=options.start_seconds,
                     grace=GRACE_SECONDS - RUNNER_SECONDS,
                 )
             ),
             protocol="openai",
             slots=slots,
             memory=estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES),
-            start_timeout=options.start_seconds,
+            start_timeout=options.start_seconds + LATE_SECONDS,
             grace=GRACE_SECONDS,
             engine=ENGINE,
             why="the source names it",
@@ -77,8 +79,8 @@ class Tgi:
         )
 
 
-def _flags(model: ModelSettings, options: TgiOptions) -> tuple[str, ...]:
-    adapters = ",".join(f"{name}={adapter(name, path)}" for name, path in options.lora.items())
+def _flags(model: ModelSettings, path: str, options: TgiOptions) -> tuple[str, ...]:
+    adapters = ",".join(f"{name}={adapter(name, folder, path)}" for name, folder in options.lora.items())
     return (
         *words(
             {

@@ -13,6 +13,7 @@ from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, read_optio
 from trunkcall.engines import hub
 from trunkcall.engines.launched import (
     GRACE_SECONDS,
+    LATE_SECONDS,
     RUNNER_SECONDS,
     LaunchedOptions,
     Positive,
@@ -86,7 +87,8 @@ class Vllm:
             command=runner(
                 OutsideSettings(
                     name=ENGINE,
-                    command=(program, "serve", path, *_flags(model, options, build)),
+                    command=(program, "serve", path, *_flags(model, path, options, build)),
+                    start_seconds=options.start_seconds,
                     grace=GRACE_SECONDS - RUNNER_SECONDS,
                 )
             ),
@@ -102,7 +104,7 @@ class Vllm:
             memory=0
             if _own_format(options.args)
             else estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES),
-            start_timeout=options.start_seconds,
+            start_timeout=options.start_seconds + LATE_SECONDS,
             grace=GRACE_SECONDS,
             engine=ENGINE,
             why="the source names it",
@@ -123,8 +125,8 @@ def built_for(program: str) -> Build:
     return "other"
 
 
-def _flags(model: ModelSettings, options: VllmOptions, build: Build) -> tuple[str, ...]:
-    adapters = {name: adapter(name, path) for name, path in options.lora.items()}
+def _flags(model: ModelSettings, path: str, options: VllmOptions, build: Build) -> tuple[str, ...]:
+    adapters = {name: adapter(name, folder, path) for name, folder in options.lora.items()}
     served = model.sources[0].model or model.name
     return (
         *words(

@@ -93,6 +93,11 @@ def memory(found: Checkpoint, tokens: int, width: int | None = None) -> dict[str
     }
 
 
+def tensor_shapes(path: Path) -> dict[str, list[int]]:
+    """The shape of each tensor in a safetensors file. Raises ServingError (bad_request) for a damaged one, OSError."""
+    return {name: tensor.shape for name, tensor in _head(path).items()}
+
+
 def check_memory(model: str, need: Mapping[str, int], machine: Machine, *, gpus: int = 0) -> None:
     """Refuse what cannot be loaded: ServingError (bad_request) with the numbers.
 

@@ -22,6 +22,7 @@ class OutsideSettings(msgspec.Struct, frozen=True, kw_only=True):
     health: the path that answers with the status `ready` as soon as, and as long as, it can serve;
     empty: it is enough that it takes connections. base: the path at which its API begins, added to
     the address that is reported, empty for the usual one of its protocol.
+    start_seconds: how long it may take until it is ready;
     patience: seconds for which a server that has been ready may leave that path unanswered; grace:
     seconds from SIGTERM to SIGKILL.
     """
@@ -32,6 +33,7 @@ class OutsideSettings(msgspec.Struct, frozen=True, kw_only=True):
     health: str = "/health"
     ready: int = 200
     base: str = ""
+    start_seconds: float = 3600.0
     patience: float = 60.0
     grace: float = 4.0
 

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "kuwa-executor": ("trunkcall.takeover.kuwa_executor", "serve a model to a Kuwa kernel"),
     "kuwa-kernel": ("trunkcall.takeover.kuwa_kernel", "the Kuwa kernel"),
     "python": ("trunkcall.takeover.kuwa_custom", "a file with a Kuwa LLMExecutor class"),
+    "text-generation-launcher": ("trunkcall.takeover.tgi", "TGI: one model behind its API"),
     "vllm": ("trunkcall.takeover.vllm", "`vllm serve MODEL`"),
     "vllm.entrypoints.openai.api_server": ("trunkcall.takeover.vllm_api_server", "vLLM's OpenAI server"),
 }
@@ -46,6 +47,11 @@ def run(arguments: Sequence[str], programs: Programs) -> int:
     """
     parser = _parser(programs)
     asked = parser.parse_args(arguments)
+    if asked.command == "python" and asked.arguments[:1] == ["-m"] and asked.arguments[1:]:
+        module = asked.arguments[1]
+        if module in COMMANDS or module in programs:
+            # As it is printed in the old documentation; other modules are a user's own.
+            asked.command, asked.arguments = module, asked.arguments[2:]
     if asked.command in programs:
         if asked.show or asked.allow_from or asked.api_keys:
             raise ServingError("bad_request", f"{asked.command} serves nothing: the flags before it have no meaning")

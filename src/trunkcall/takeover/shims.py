@@ -56,6 +56,7 @@ SYSTEMS: Final = {
         )
     ),
     "kuwa": System(("kuwa-executor", "kuwa-kernel"), modules="kuwa_modules"),
+    "tgi": System(("text-generation-launcher",)),
     "vllm": System(("vllm",), ("vllm.entrypoints.openai.api_server",), "vllm_modules"),
 }
 

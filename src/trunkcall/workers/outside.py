@@ -156,7 +156,10 @@ async def watch(settings: OutsideSettings, origin: str, when_ready: Callable[[],
     limit = min(_PROBE_SECONDS, settings.patience)
     client = Client(origin, timeouts=Timeouts(connect=limit, first_byte=limit, idle=limit, whole=limit))
     try:
-        while await trouble(settings, origin, client) is not None:
+        began = loop.time()
+        while (error := await trouble(settings, origin, client)) is not None:
+            if loop.time() - began >= settings.start_seconds:
+                return f"it was not ready after {settings.start_seconds:g} seconds: {error.message.rstrip('.')}"
             await asyncio.sleep(POLL_SECONDS)
         when_ready()
         answered = loop.time()
@@ -228,6 +231,10 @@ async def live(settings: OutsideSettings, link: ChildLink, stopping: asyncio.Eve
         code = await server.finish()
     if stopping.is_set():
         return
+    if given_up and not ready:
+        said = next((f". Its last words: {line.strip()}" for line in reversed(server.lines()) if line.strip()), "")
+        remedy = "The option start_seconds gives it longer"
+        raise Ended(1, f"{settings.name} was ended: {given_up}. {remedy}{said}")
     if given_up:
         raise Ended(1, f"{settings.name} was ended: {given_up}")
     if not ready and port_taken(server.lines()):
