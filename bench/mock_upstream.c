@@ -6,6 +6,7 @@
  *                                              own write and HTTP chunk, then (when include_usage was asked) a usage frame and
  *                                              [DONE]. Frames go back to back unless the prompt contains `pace_us=N`: the marker
  *                                              sits in the prompt because that is what every gateway and translation leaves alone.
+ *                                              Completions that ask for return_token_ids have ids and log probabilities told.
  * GET /stats                                   counters, so that a paced run can be cut at any moment and still be counted.
  * Other GETs answer what routers ask of a worker before they accept it.
  */
@@ -49,7 +50,7 @@ struct connection {
 };
 
 static struct { uint64_t requests, json, streams, chunks, aborted; } counted;
-static struct script chat, text;
+static struct script chat, text, detailed;
 static int frames = 64;
 static int poller, timer;
 static struct connection *active[MAX_CONNECTIONS];
@@ -79,7 +80,7 @@ static struct bytes http_chunk(const char *payload) {
     return (struct bytes){s, (size_t)n};
 }
 
-static void write_script(struct script *s, bool is_chat) {
+static void write_script(struct script *s, bool is_chat, bool with_details) {
     static const char *words[] = {" the", " quick", " brown", " fox", " jumps", " over", " a", " lazy", " dog", ",", " then", " sleeps", ".", " It", " was", " late"};
     const char *id = is_chat ? "chatcmpl-8a3f1c52e0b94d7f" : "cmpl-8a3f1c52e0b94d7f";
     const char *object = is_chat ? "chat.completion.chunk" : "text_completion";
@@ -97,12 +98,14 @@ static void write_script(struct script *s, bool is_chat) {
     for (int i = 0; i < frames; i++) {
         bool last = i == frames - 1;
         const char *word = last ? "" : words[i % 16];
-        char choice[256];
+        char choice[256], details[256] = "\"logprobs\":null";
         if (is_chat)
             snprintf(choice, sizeof choice, "\"delta\":{%s%s%s%s}", i == 0 ? "\"role\":\"assistant\"," : "", last ? "" : "\"content\":\"", word, last ? "" : "\"");
         else
             snprintf(choice, sizeof choice, "\"text\":\"%s\"", word);
-        snprintf(frame, sizeof frame, "data: {\"id\":\"%s\",\"object\":\"%s\",\"created\":1760000000,\"model\":\"m\",\"choices\":[{\"index\":0,%s,\"logprobs\":null,\"finish_reason\":%s}]}\n\n", id, object, choice, last ? "\"stop\"" : "null");
+        if (with_details && !last)
+            snprintf(details, sizeof details, "\"logprobs\":{\"text_offset\":[%d],\"token_logprobs\":[-0.41],\"tokens\":[\"%s\"],\"top_logprobs\":[{\"%s\":-0.41}]},\"token_ids\":[%d]", 4 * i, word, word, 260 + i % 16);
+        snprintf(frame, sizeof frame, "data: {\"id\":\"%s\",\"object\":\"%s\",\"created\":1760000000,\"model\":\"m\",\"choices\":[{\"index\":0,%s,%s,\"finish_reason\":%s}]}\n\n", id, object, choice, details, last ? "\"stop\"" : "null");
         s->frame[i] = http_chunk(frame);
     }
     snprintf(frame, sizeof frame, "data: {\"id\":\"%s\",\"object\":\"%s\",\"created\":1760000000,\"model\":\"m\",\"choices\":[],\"usage\":%s}\n\n", id, object, usage);
@@ -229,7 +232,7 @@ static bool respond(struct connection *c, const char *method, size_t method_len,
     if (is(method, method_len, "GET")) return get(c, path, path_len);
     if (!is(method, method_len, "POST") || !(is_chat || is(path, path_len, "/v1/completions")))
         return send_answer(c, "404 Not Found", "application/json", "{\"error\":{\"message\":\"no such route\",\"type\":\"not_found\",\"code\":404}}");
-    const struct script *s = is_chat ? &chat : &text;
+    const struct script *s = is_chat ? &chat : asks(body, len, "\"return_token_ids\"") ? &detailed : &text;
     if (!asks(body, len, "\"stream\"")) {
         counted.json++;
         return put(c, s->json.at, s->json.len);
@@ -371,8 +374,9 @@ int main(int argc, char **argv) {
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* a benchmark that was killed leaves no upstream behind */
     struct rlimit files = {MAX_CONNECTIONS + 64, MAX_CONNECTIONS + 64};
     setrlimit(RLIMIT_NOFILE, &files);
-    write_script(&chat, true);
-    write_script(&text, false);
+    write_script(&chat, true, false);
+    write_script(&text, false, false);
+    write_script(&detailed, false, true);
 
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

@@ -7,10 +7,29 @@ import json
 import re
 import time
 from dataclasses import dataclass
+from typing import Any
 
-_CONTENT = b'"content":"'
-_END = b"data: [DONE]"
-_COMPLETION = re.compile(rb'"completion_tokens":\s*(\d+)')
+
+@dataclass(frozen=True)
+class Wire:
+    """How the streams of a protocol are read.
+
+    token: stands in each frame that has text; end: matches within the last 160 bytes; count: its group is the engine's
+    count of tokens.
+    """
+
+    token: bytes
+    end: re.Pattern[bytes]
+    count: re.Pattern[bytes]
+
+
+_DONE = re.compile(rb"data: \[DONE\]")
+_USAGE = re.compile(rb'"completion_tokens":\s*(\d+)')
+CHAT = Wire(b'"content":"', _DONE, _USAGE)
+COMPLETION = Wire(b'"text":"', _DONE, _USAGE)
+TGI = Wire(b"data:{", re.compile(rb'"generated_tokens":\d+[^{}]*}}\n\n'), re.compile(rb'"generated_tokens":(\d+)'))
+"""Of requests that ask for details."""
+_TAIL = 160
 
 
 class BrokenStream(Exception):
@@ -37,8 +56,9 @@ class Burst:
 class _Stream(asyncio.Protocol):
     """Writes one request and gathers the answer; only the first frame and the end are looked for meanwhile."""
 
-    def __init__(self, request: bytes) -> None:
+    def __init__(self, request: bytes, wire: Wire) -> None:
         self._request = request
+        self._wire = wire
         self._began = 0.0
         self._first: float | None = None
         self._received = bytearray()
@@ -53,9 +73,9 @@ class _Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        if self._first is None and _CONTENT in self._received:
+        if self._first is None and self._wire.token in self._received:
             self._first = time.monotonic() - self._began
-        if _END in self._received[-64:]:
+        if self._wire.end.search(self._received[-_TAIL:]):
             self._finish()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -64,18 +84,19 @@ class _Stream(asyncio.Protocol):
     def _finish(self) -> None:
         if self.done.done():
             return
-        counts = _COMPLETION.findall(self._received)
-        if self._first is None or not counts or _END not in self._received:
+        counts = self._wire.count.findall(self._received)
+        if self._first is None or not counts or not self._wire.end.search(self._received[-_TAIL:]):
             self.done.set_exception(BrokenStream(bytes(self._received[-300:]).decode(errors="replace")))
         else:
-            self.done.set_result(Answer(int(counts[-1]), self._received.count(_CONTENT), self._first))
+            self.done.set_result(Answer(int(counts[-1]), self._received.count(self._wire.token), self._first))
         if self._transport is not None:
             self._transport.close()
 
 
 def request_bytes(model: str, ask: str, tokens: int) -> bytes:
     """A streamed chat request that makes llama.cpp write exactly so many tokens."""
-    body = json.dumps(
+    return post_bytes(
+        "/v1/chat/completions",
         {
             "model": model,
             "messages": [{"role": "user", "content": ask}],
@@ -84,19 +105,24 @@ def request_bytes(model: str, ask: str, tokens: int) -> bytes:
             "max_tokens": tokens,
             "ignore_eos": True,
             "temperature": 0.8,
-        }
-    ).encode()
+        },
+    )
+
+
+def post_bytes(path: str, fields: dict[str, Any]) -> bytes:
+    """A request on a connection of its own."""
+    body = json.dumps(fields).encode()
     head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
         f"connection: close\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
 
-async def _one(port: int, request: bytes, limit: float) -> Answer:
+async def _one(port: int, request: bytes, wire: Wire, limit: float) -> Answer:
     async with asyncio.timeout(limit):
         transport, stream = await asyncio.get_running_loop().create_connection(
-            lambda: _Stream(request), "127.0.0.1", port
+            lambda: _Stream(request, wire), "127.0.0.1", port
         )
         try:
             return await stream.done
@@ -104,9 +130,9 @@ async def _one(port: int, request: bytes, limit: float) -> Answer:
             transport.close()
 
 
-async def _burst(port: int, request: bytes, concurrent: int, each: int, limit: float) -> Burst:
+async def _burst(port: int, request: bytes, wire: Wire, concurrent: int, each: int, limit: float) -> Burst:
     async def client() -> list[Answer]:
-        return [await _one(port, request, limit) for _ in range(each)]
+        return [await _one(port, request, wire, limit) for _ in range(each)]
 
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
@@ -116,12 +142,12 @@ async def _burst(port: int, request: bytes, concurrent: int, each: int, limit: f
     return Burst(sum(answer.tokens for answer in answers) / took, answers)
 
 
-def burst(port: int, request: bytes, concurrent: int, each: int, *, limit: float = 60.0) -> Burst:
+def burst(port: int, request: bytes, concurrent: int, each: int, *, wire: Wire = CHAT, limit: float = 60.0) -> Burst:
     """`concurrent` clients make `each` requests one after another; `limit` in seconds holds for each request.
 
     Raises BrokenStream for a stream without a proper end, TimeoutError and OSError.
     """
     try:
-        return asyncio.run(_burst(port, request, concurrent, each, limit))
+        return asyncio.run(_burst(port, request, wire, concurrent, each, limit))
     except* (BrokenStream, TimeoutError, OSError) as group:
         raise group.exceptions[0] from None

@@ -59,17 +59,20 @@ class Server:
 
     def stop(self, number: int = signal.SIGTERM, limit: float = 15.0) -> int:
         """Send a signal and wait; gives the exit code."""
+        late = False
         if self.process.poll() is None:
             self.process.send_signal(number)
             try:
                 self.process.wait(limit)
             except subprocess.TimeoutExpired:
+                late = True
                 self.process.kill()
                 self.process.wait(5)
-                raise AssertionError(f"did not end within {limit} s:\n{self.output}") from None
         self._reader.join(5)
         if self.process.stdout is not None and not self._reader.is_alive():
             self.process.stdout.close()
+        if late:
+            raise AssertionError(f"did not end within {limit} s:\n{self.output}")
         return self.process.returncode
 
     def request(

@@ -61,10 +61,11 @@ class TgiOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     def limits(self, context: int | None) -> Limits | None:
         """The limits of a model that holds so many tokens; None where neither that nor limits are known."""
-        known = [one for one in (self.max_total_tokens, context) if one is not None]
-        if not known and self.max_input_tokens is None:
+        total = self.max_total_tokens or context
+        if total is None and self.max_input_tokens is not None:
+            total = self.max_input_tokens + 1
+        if total is None:
             return None
-        total = min(known) if known else (self.max_input_tokens or 0) + 1
         return Limits(
             max_input_tokens=min(self.max_input_tokens or total - 1, max(1, total - 1)),
             max_total_tokens=total,

@@ -125,7 +125,8 @@ class Tgi:
         if self._template is not None and isinstance(request.prompt, MessagesPrompt):
             text = fastchat.render(self._template, request.prompt.messages)
             request = msgspec.structs.replace(request, prompt=TextPrompt((text,)))
-        return await self._server.count(request, self._server.credential)
+        tokens = await self._server.count(request, self._server.credential)
+        return msgspec.structs.replace(tokens, ids=None) if self._adapter else tokens
 
 
 class Passed:

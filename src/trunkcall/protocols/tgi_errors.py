@@ -90,6 +90,8 @@ def incomplete(stream: bool) -> TypedError:
 
 def failure(error: ServingError) -> Response:
     """The error before the first byte of an answer."""
+    if type_of(error) == words.INCOMPLETE_STREAM:
+        error = incomplete(stream=False)
     headers = [(b"content-type", b"application/json"), (b"x-trunkcall-failed-by", error.failed_by.encode())]
     if error.retry_after is not None:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
