@@ -177,6 +177,15 @@ def test_what_does_not_fit_on_the_gpu(model: Path) -> None:
         plan(model, msgspec.structs.replace(full, memory=100 * mib, gpu_free=(9000 * mib,) * 2), gpu_layers=-1)
 
 
+def test_a_gpu_that_is_asked_for_and_not_there_is_told(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = msgspec.structs.replace(MACHINE, gpus=("A",))
+    assert "finds no NVIDIA GPU" in plan(model, gpu_layers=-1).why
+    for spec in (plan(model), plan(model, gpu, gpu_layers=-1), plan(model, gpu_layers=-1, server=sys.executable)):
+        assert spec.why == "GGUF is the format of llama.cpp"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert "no NVIDIA" not in plan(model, gpu_layers=-1).why
+
+
 def test_what_would_be_faster(model: Path) -> None:
     gpu = Machine(8, 16 * 2**30, ("A",), (2**33,), (2**33,))
     assert "gpu_layers: -1" in plan(model, gpu).faster

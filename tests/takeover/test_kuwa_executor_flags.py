@@ -340,6 +340,13 @@ def test_huggingface_is_a_source_with_the_engines_options(tmp_path: Path) -> Non
     assert chosen_of("huggingface", "--model_path gpt2").options == {}
 
 
+@pytest.mark.parametrize("path", ["/nowhere/model", "./nowhere", "~/nowhere"])
+def test_huggingface_does_not_take_a_path_for_a_name(path: str) -> None:
+    done = as_executor("kuwa-executor", "huggingface", "--model_path", path)
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr and "does not exist" in done.stderr
+
+
 def test_huggingface_trims_to_what_a_folders_model_holds() -> None:
     folder = Path(__file__).parents[2] / "pocket" / "hf"
     assert chosen_of("huggingface", f"--model_path {folder}").serving["input_tokens"] == 768

@@ -35,6 +35,8 @@ PROCESS_BYTES: Final = 100 * 2**20
 GRACE_SECONDS: Final = 5.0
 GPU_LAYERS: Final = "the option `gpu_layers: -1`, with a llama.cpp that was built for the GPU (option `server`)"
 """What makes use of a GPU."""
+WHY: Final = "GGUF is the format of llama.cpp"
+NO_GPU: Final = "; the option `gpu_layers` finds no NVIDIA GPU here"
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
@@ -140,9 +142,14 @@ def _plan(model: ModelSettings, machine: Machine, path: Path, default_slots: int
         memory=sum(need.values()),
         grace=GRACE_SECONDS,
         engine="llamacpp",
-        why="GGUF is the format of llama.cpp",
+        why=WHY + (NO_GPU if options.gpu_layers and not options.server and not _has_gpu(machine) else ""),
         faster=GPU_LAYERS if machine.gpus and not options.gpu_layers else "",
     )
+
+
+def _has_gpu(machine: Machine) -> bool:
+    """Whether there is one, or may be: a Mac's is not asked for."""
+    return bool(machine.gpus) or sys.platform == "darwin"
 
 
 def _embedded(host: HostSettings) -> tuple[str, ...]:

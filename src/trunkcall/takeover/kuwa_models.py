@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from trunkcall.core.errors import ServingError
-from trunkcall.core.models import Source
+from trunkcall.core.models import Source, is_path
 from trunkcall.engines.gguf import read_head
 from trunkcall.engines.llamacpp import DEFAULT_CONTEXT
 from trunkcall.engines.weights import read_checkpoint
@@ -187,7 +187,7 @@ def _huggingface(asked: argparse.Namespace) -> Chosen:
     if not asked.model_path:
         raise ServingError("no_model", "You need to configure a model path! Give it with --model_path FOLDER_OR_NAME")
     folder = Path(asked.model_path).expanduser()
-    local = folder.is_dir()
+    local = folder.is_dir() or is_path(asked.model_path)
     options: dict[str, Any] = {}
     if asked.load_8bits:
         options["load_in_8bit"] = True
