@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from apis.fastchat_controllers import Worker, listening
 from apis.kuwa_executors import ask, until
-from running import Server, eventually
+from running import Server
 from tls_files import self_made
 
 from trunkcall.core.errors import ServingError
@@ -50,7 +50,7 @@ async def generate(url: str, model: str, path: str = "") -> dict[str, Any]:
 
 @contextmanager
 def controller(home: Path, *arguments: str, env: dict[str, str] | None = None) -> Iterator[tuple[Any, Path]]:
-    """A `trunkcall as fastchat.serve.controller` and its log; ended at the end."""
+    """A `trunkcall as fastchat.serve.controller`, not ready yet, and its log; ended at the end."""
     home.mkdir(parents=True, exist_ok=True)
     log = home / "log"
     with log.open("w") as out:
@@ -61,8 +61,6 @@ def controller(home: Path, *arguments: str, env: dict[str, str] | None = None) -
             env={**os.environ, "TRUNKCALL_HOME": str(home), **(env or {})},
         )
     try:
-        eventually(lambda: "is ready at" in log.read_text() or process.poll() is not None, 30)
-        assert process.poll() is None, log.read_text()
         yield process, log
     finally:
         process.terminate()
@@ -72,6 +70,14 @@ def controller(home: Path, *arguments: str, env: dict[str, str] | None = None) -
             process.kill()
             process.wait(5)
             raise
+
+
+async def ready(process: Any, log: Path) -> None:
+    def told() -> str:
+        return log.read_text()
+
+    await until(lambda: "is ready at" in told() or process.poll() is not None, 30)
+    assert process.poll() is None, told()
 
 
 async def test_what_registers_is_a_model_everywhere_and_every_model_has_an_address(
@@ -97,13 +103,40 @@ async def test_what_registers_is_a_model_everywhere_and_every_model_has_an_addre
         assert (await said(url, "worker_get_status"))["speed"] == 2
 
 
+async def test_workers_register_without_a_key_where_callers_need_one(
+    serve: Callable[..., Server], tmp_path: Path, free_port: int
+) -> None:
+    (tmp_path / "trunkcall.yaml").write_text(
+        f"listen: [127.0.0.1:0, {{port: {free_port}, apis: [fastchat_controller, kuwa_kernel]}}]\nkeys: [env:A_KEY]\n"
+    )
+    server = await asyncio.to_thread(
+        serve, "--config", str(tmp_path / "trunkcall.yaml"), env={"A_KEY": "a-key-of-theirs"}
+    )
+    url = f"http://127.0.0.1:{free_port}"
+    async with listening(Worker("m")) as origin:
+        await register(url, origin, "m")
+        beat = {"worker_name": origin, "queue_length": 0}
+        assert await said(url, "receive_heart_beat", beat) == {"exist": True}
+        form = b"content-type: application/x-www-form-urlencoded\r\n"
+        for verb in ("register", "unregister"):
+            told = await ask(url, "POST", f"/v1.0/worker/{verb}", b"name=x&endpoint=http://127.0.0.1:9/chat", form)
+            assert told.text == "Success"
+        for route in ("list_models", "get_worker_address", "worker_generate_stream", "refresh_all_workers"):
+            assert (await ask(url, "POST", f"/{route}", b'{"model":"m"}')).status == 401, route
+        key = {"authorization": "Bearer a-key-of-theirs"}
+        prompted = {"model": "m", "prompt": "hi"}
+        status, _, _ = await asyncio.to_thread(lambda: server.post("/v1/completions", prompted, **key))
+        assert status == 200
+
+
 async def test_killed_and_started_again_under_load(tmp_path: Path, free_port: int) -> None:
     url = f"http://127.0.0.1:{free_port}"
     fakes = [Worker("m", f"m{number}") for number in range(20)]
     env = {"FASTCHAT_CONTROLLER_HEART_BEAT_EXPIRATION": "3"}
     async with AsyncExitStack() as stack:
         origins = [await stack.enter_async_context(listening(fake)) for fake in fakes]
-        with controller(tmp_path, "--port", str(free_port), env=env) as (process, _):
+        with controller(tmp_path, "--port", str(free_port), env=env) as (process, log):
+            await ready(process, log)
             for origin in origins:
                 await register(url, origin, "m")
             await until_models(url, 21)
@@ -120,8 +153,12 @@ async def test_killed_and_started_again_under_load(tmp_path: Path, free_port: in
             await until(lambda: not any(fake.running for fake in fakes))
             for fake in fakes:
                 fake.hold.set()
-        with controller(tmp_path, "--port", str(free_port), env=env) as (process, _):
-            await until_models(url, 21)
+                # Slower than the start that follows: nobody is to find no model before they have answered.
+                fake.pause = 0.3
+        with controller(tmp_path, "--port", str(free_port), env=env) as (process, log):
+            await ready(process, log)
+            assert (await said(url, "get_worker_address", {"model": "m19"}))["address"] == origins[19]
+            assert len((await said(url, "list_models"))["models"]) == 21
             assert {(await generate(url, "m"))["text"] for _ in range(20)} == {"hé!"}
             beat = {"worker_name": origins[0], "queue_length": 0}
             assert await said(url, "receive_heart_beat", beat) == {"exist": True}
@@ -141,7 +178,8 @@ async def until_models(url: str, count: int) -> None:
 async def test_over_tls(tmp_path: Path, free_port: int) -> None:
     cert, key = self_made(tmp_path)
     env = {"SSL_CERTFILE": str(cert), "SSL_KEYFILE": str(key)}
-    with controller(tmp_path / "home", "--port", str(free_port), "--ssl", env=env) as (_, log):
+    with controller(tmp_path / "home", "--port", str(free_port), "--ssl", env=env) as (process, log):
+        await ready(process, log)
         url = f"https://127.0.0.1:{free_port}"
         assert f"is ready at {url} " in log.read_text()
         client = Client(url, tls=ssl.create_default_context(cafile=str(cert)))
@@ -153,5 +191,5 @@ async def test_over_tls(tmp_path: Path, free_port: int) -> None:
 async def test_a_certificate_that_is_none_is_told_at_once(tmp_path: Path, free_port: int) -> None:
     env = {"SSL_CERTFILE": str(tmp_path / "none.pem"), "SSL_KEYFILE": str(tmp_path / "none.pem")}
     with pytest.raises(AssertionError, match=r"none\.pem' cannot be read"):
-        with controller(tmp_path, "--port", str(free_port), "--ssl", env=env):
-            pass
+        with controller(tmp_path, "--port", str(free_port), "--ssl", env=env) as (process, log):
+            await ready(process, log)

@@ -22,6 +22,9 @@ from running import Server, eventually
 from tls_files import self_made
 from tool_caller import tool_caller
 
+from trunkcall.core.requests import Message, TextPart
+from trunkcall.protocols.fastchat import named, render
+
 ASK: Any = [{"role": "user", "content": "Who are you?"}]
 ID = r"-[2-9A-HJ-NP-Za-km-z]{22}"
 
@@ -37,7 +40,8 @@ def api(home: Path) -> Iterator[Api]:
     with tool_caller() as url:
         settings = home / "trunkcall.yaml"
         settings.write_text(
-            "listen: [{port: 0, apis: [fastchat_openai, landing]}]\n"
+            "listen: [{port: 0, apis: [fastchat_openai, landing],"
+            " options: {fastchat_openai: {templates: {vectors: zero_shot}}}}]\n"
             "models:\n"
             "  vectors: {source: pocket, options: {embeddings: true}}\n"
             f"  caller: 'openai:{url}#their-caller'\n"
@@ -89,6 +93,14 @@ def test_one_string_is_a_prompt_without_template(api: Api) -> None:
     _, chat = api.chat("pocket", messages=prompt, temperature=0, max_tokens=8)
     assert chat["choices"][0]["message"]["content"] == text["choices"][0]["text"]
     assert chat["usage"]["prompt_tokens"] == text["usage"]["prompt_tokens"]
+
+
+def test_a_named_template_stands_in_for_the_models_own(api: Api) -> None:
+    prompt = render(named("zero_shot"), (Message("user", (TextPart("Who are you?"),)),))
+    _, templated = api.chat("vectors", temperature=0, max_tokens=8)
+    _, text = api.chat("vectors", messages=prompt, temperature=0, max_tokens=8)
+    assert templated["choices"] == text["choices"]
+    assert templated["usage"]["prompt_tokens"] == text["usage"]["prompt_tokens"]
 
 
 @pytest.mark.parametrize(("prompt", "choices"), [("a b", 1), (["a", "b"], 2), ([1, 2, 3], 1), ([[1, 2], [3]], 2)])

@@ -187,6 +187,16 @@ def test_the_environment_of_the_openai_server(monkeypatch: pytest.MonkeyPatch) -
     assert server.options["fastchat_openai"] == {"open": True, "stream_timeout": 7}
 
 
+def test_chats_get_the_workers_template(tmp_path: Path) -> None:
+    (tmp_path / "vicuna-7b").mkdir()
+    (tmp_path / "vicuna-7b" / "config.json").write_text(
+        '{"model_type": "llama", "architectures": ["LlamaForCausalLM"]}'
+    )
+    server, _, worker = fastchat_all.read(["--model-path-address", f"{tmp_path}/vicuna-7b@localhost@0"]).settings.listen
+    assert server.options["fastchat_openai"]["templates"] == {"vicuna-7b": "vicuna_v1.1"}
+    assert worker.options["fastchat_worker"]["templates"] == {"vicuna-7b": "vicuna_v1.1"}
+
+
 def test_a_worker_of_another_machine_is_started_there() -> None:
     with pytest.raises(ServingError, match="model_worker --model-path m --port 21002"):
         fastchat_all.read(["--model-path-address", "m@gpu-1@21002"])

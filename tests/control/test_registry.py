@@ -394,6 +394,30 @@ async def test_kept_workers_are_offered_when_they_answer() -> None:
         assert {worker.address for worker in room.registry.workers("kuwa")} == {A, B, "http://d:1/chat"}
 
 
+async def test_a_model_shows_where_its_workers_are() -> None:
+    room = Room()
+    room.join("x")
+    room.join("x", B)
+    (view,) = room.dispatch.views()
+    assert view.sources == (f"kuwa:{A}", f"kuwa:{B}")
+    await room.registry.aclose()
+
+
+async def test_kept_workers_are_back_before_the_first_request_unless_they_are_slow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "REVIVE_SECONDS", 0.05)
+    room = Room((Record("kuwa", A, ("x",)), Record("kuwa", B, ("y",))))
+    room.backends[B] = Backend()
+    room.backends[B].hold.clear()
+    async with asyncio.timeout(5):
+        await room.registry.revive()
+    assert room.names == {"x": [A]}
+    async with room.living():
+        room.backends[B].hold.set()
+        await until(lambda: room.names == {"x": [A], "y": [B]})
+
+
 async def test_what_a_worker_said_of_itself_outlives_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SAVE_SECONDS", 0.0)
     saved: list[tuple[Record, ...]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +31,7 @@ from trunkcall.core.requests import (
     Tool,
     ToolCallPart,
 )
-from trunkcall.protocols.fastchat import NEUTRAL, emit_generate, named, read_generate
+from trunkcall.protocols.fastchat import NEUTRAL, emit_generate, named, read_generate, render, templated
 
 
 def read(raw: bool = False, **fields: Any) -> Generate:
@@ -140,6 +141,20 @@ def test_an_override_and_a_continuation() -> None:
     )
     fields, dropped = emit(request, named("raw"))
     assert (fields["prompt"], dropped) == ("ohiso", ())
+
+
+def test_a_conversation_becomes_the_text_of_a_template() -> None:
+    template = named("zero_shot")
+    conversation = asked(Message("user", (TextPart("Hi"),)))
+    made = templated(conversation, template)
+    assert made.prompt == TextPrompt((render(template, (Message("user", (TextPart("Hi"),)),)),))
+    assert made.stops.strings == ("###",)
+    for kept in (
+        made,
+        asked(Message("user", (ImagePart("data:image/png;base64,AA=="),))),
+        msgspec.structs.replace(conversation, shape=Shape(tools=(Tool("f"),))),
+    ):
+        assert templated(kept, template) is kept
 
 
 def test_asks_for_an_echo_only_for_its_probabilities() -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from trunkcall import config, plugins
+from trunkcall.app import banner
 from trunkcall.config import Flags, load
 from trunkcall.core.errors import ServingError
 from trunkcall.takeover import fastchat_openai_api_server, fastchat_web, fastchat_web_multi
@@ -172,6 +173,14 @@ def test_what_is_shown_can_be_started(tmp_path: Path) -> None:
 
 
 # The web servers
+
+
+def test_the_web_server_says_where_its_models_are() -> None:
+    (listener,) = plan_of("web", "--controller http://10.0.0.1:21001").settings.listen
+    told = banner(listener, "http://127.0.0.1:7860", ())
+    assert "Models  those of the controller at http://10.0.0.1:21001\n" in told
+    (listener,) = plan_of("web", "--controller-url=").settings.listen
+    assert "Models  none yet" in banner(listener, "http://127.0.0.1:7860", ())
 
 
 def test_the_web_server_says_what_it_is_now() -> None:

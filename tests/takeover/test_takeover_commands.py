@@ -88,6 +88,8 @@ def test_a_guard_closes_what_is_open_without_it() -> None:
     closed = guarded(plan_of(), Guards(("10.0.0.0/8",), ("env:KEY",))).settings
     assert closed.listen[0].allow_from == closed.listen[0].workers_from == ("10.0.0.0/8",)
     assert closed.keys == ("env:KEY",)
+    (keyed,) = guarded(plan_of(), Guards(keys=("env:KEY",))).settings.listen
+    assert keyed.workers_from == (), "who has no key may not register from elsewhere either"
 
 
 def test_old_records_are_refused_with_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

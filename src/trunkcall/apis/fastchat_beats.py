@@ -129,7 +129,9 @@ class Beats:
         standing = self.find(address)
         if isinstance(told, ServingError):
             if told.kind == "unreachable" and standing is not None and standing.worker is not None:
-                await self._registry.probe(standing.worker)
+                worker = standing.worker
+                if not await self._registry.probe(worker):
+                    self._registry.miss(worker)
             return None
         if standing is None:
             return told

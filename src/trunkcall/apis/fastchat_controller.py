@@ -78,6 +78,8 @@ class FastChatController:
     name = "fastchat_controller"
     plane: Literal["inference", "control", "worker"] = "control"
     Options = ControllerOptions
+    open_paths = frozenset({"POST /register_worker", "POST /receive_heart_beat"})
+    """Workers have no keys; what the listener says of their networks holds for them."""
 
     def __init__(self, services: Services, options: ControllerOptions) -> None:
         self._serving = services.serving

@@ -19,6 +19,7 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Exchange, Response, Route
 from trunkcall.core.requests import Count, Generate, TextPrompt, TokenPrompt, Wire
 from trunkcall.protocols import fastchat_openai as codec
+from trunkcall.protocols.fastchat import named, templated
 from trunkcall.protocols.fastchat_words import PROTOCOL as TEXT_ONLY
 from trunkcall.protocols.headers import STRICT, is_strict
 from trunkcall.protocols.openai import comment_frame, emit_embeddings, read_head
@@ -38,7 +39,8 @@ class FastChatOpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=T
 
     controller: URL of a FastChat controller whose models are served beside those of this process; errors: in whose
     shape they are told; open: the routes below /api/v1 ask for no key, as in FastChat; defaults: by model, instead of
-    FastChat's temperature of 0.7, which some models refuse; stream_timeout: seconds that the controller's workers may
+    FastChat's temperature of 0.7, which some models refuse; templates: names of FastChat's conversation templates for
+    models without a chat template; stream_timeout: seconds that the controller's workers may
     be silent in a stream; embedding_batch: most texts that they are sent in one call.
     """
 
@@ -46,6 +48,7 @@ class FastChatOpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     errors: Literal["fastchat", "openai"] = "fastchat"
     open: bool = False
     defaults: dict[str, codec.Defaults] = {}
+    templates: dict[str, str] = {}
     stream_timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None
     embedding_batch: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
@@ -66,6 +69,7 @@ class FastChatOpenAI:
         self._dispatch = services.dispatch
         self._words = codec.FASTCHAT if options.errors == "fastchat" else codec.OPENAI
         self._defaults = options.defaults
+        self._templates = {model: named(name) for model, name in options.templates.items()}
         self._following = Following(services.registry, options.controller) if options.controller else None
         calls = {"stream_timeout": options.stream_timeout, "embedding_batch": options.embedding_batch}
         services.registry.call_with(SCHEME, {name: value for name, value in calls.items() if value is not None})
@@ -107,6 +111,9 @@ class FastChatOpenAI:
         if isinstance(request.prompt, TokenPrompt) and self._asked_in_text(head.model):
             texts = await texts_of(request.prompt.prompts, head.model, "prompt")
             request = msgspec.structs.replace(request, prompt=TextPrompt(texts, request.prompt.batched))
+        template = self._templates.get(head.model)
+        if template is not None:
+            request = templated(request, template)
         call = GenerateCall(
             model=head.model,
             stream=head.stream,

@@ -48,6 +48,8 @@ class KuwaKernel:
 
     name = "kuwa_kernel"
     plane: Literal["inference", "control", "worker"] = "control"
+    open_paths = frozenset({"POST /v1.0/worker/register", "POST /v1.0/worker/unregister"})
+    """Executors have no keys; what the listener says of their networks holds for them."""
 
     class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """reservation_seconds: how long a scheduled executor waits for its chat."""

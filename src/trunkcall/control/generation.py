@@ -158,7 +158,7 @@ class Serving:
                     raise
                 lease.release("unreachable")
                 # Only a refusal or a reset before any response byte is tried again: the work cannot have been seen.
-                if reply.answering or meter.attempts >= _ATTEMPTS:
+                if reply.answering or meter.attempts >= _ATTEMPTS or call.model not in self.dispatch.pools:
                     raise
                 avoid = lease.replica.id
             finally:

@@ -212,6 +212,11 @@ class Registry:
                 self._forget(worker)
         return ok
 
+    def miss(self, worker: Worker) -> None:
+        """A worker could not be reached: it is given up, unless it has only just come and may not listen yet."""
+        if time.monotonic() - worker.since > YOUNG_SECONDS:
+            self._give_up(worker)
+
     async def revive(self) -> None:
         """Bring back those that were kept and answer within 2 s; the others come with `live`.
 
@@ -265,7 +270,7 @@ class Registry:
             replica.slots = slots
         replica.state = "ready"
         worker = self._workers[scheme, address] = Worker(scheme, address, replica)
-        replica.refused = lambda: self._refused(worker)
+        replica.refused = lambda: self.miss(worker)
         return worker
 
     def _offer(self, name: str, worker: Worker) -> None:
@@ -315,10 +320,6 @@ class Registry:
             del self._workers[worker.scheme, worker.address]
             self._left.append(worker.replica)
             self._changed.set()
-
-    def _refused(self, worker: Worker) -> None:
-        if time.monotonic() - worker.since > YOUNG_SECONDS:
-            self._give_up(worker)
 
     def _restore(self) -> None:
         kept, self._kept = self._kept, ()

@@ -4,7 +4,7 @@ from trunkcall.protocols.fastchat_calls import echoed, read_generate
 from trunkcall.protocols.fastchat_emitter import FrameEmitter
 from trunkcall.protocols.fastchat_errors import error_code, error_of, failure, fault_frame, unrouted
 from trunkcall.protocols.fastchat_named import NAMES, named
-from trunkcall.protocols.fastchat_parameters import emit_generate, prompt_text
+from trunkcall.protocols.fastchat_parameters import emit_generate, prompt_text, templated
 from trunkcall.protocols.fastchat_prompts import parse_prompt
 from trunkcall.protocols.fastchat_rendering import render
 from trunkcall.protocols.fastchat_replies import FrameReader
@@ -36,6 +36,7 @@ __all__ = [
     "read_status",
     "read_template",
     "render",
+    "templated",
     "unrouted",
     "with_model",
 ]

@@ -108,6 +108,21 @@ def emit_generate(
     return _encode(fields), tuple(dict.fromkeys(dropped))
 
 
+def templated(request: Generate, template: ConvTemplate) -> Generate:
+    """A conversation as the text that a template makes of it; the same request where a text cannot say it all."""
+    if not isinstance(request.prompt, MessagesPrompt) or request.shape.tools:
+        return request
+    if any(isinstance(part, ImagePart) for message in request.prompt.messages for part in message.parts):
+        return request
+    stops = request.stops
+    if template.stop_str:
+        own = (template.stop_str,) if isinstance(template.stop_str, str) else template.stop_str
+        stops = msgspec.structs.replace(stops, strings=(*(stops.strings or ()), *own))
+    if template.stop_token_ids:
+        stops = msgspec.structs.replace(stops, token_ids=(*(stops.token_ids or ()), *template.stop_token_ids))
+    return msgspec.structs.replace(request, prompt=TextPrompt((prompt_text(request, template),)), stops=stops)
+
+
 def prompt_text(request: Generate, template: ConvTemplate | None) -> str:
     """The one text that the worker gets; raises ServingError (unsupported) for several prompts or token ids."""
     match request.prompt:

@@ -37,7 +37,9 @@ def read(arguments: Sequence[str]) -> Plan:
         options: dict[str, Any] = {**told.options["fastchat_worker"], "names": {name: name}}
         workers.append(Listener(host, port, ("fastchat_worker",), {"fastchat_worker": options}))
     calls = {"stream_timeout": seconds_of(WORKER_TIMEOUT, 100), "embedding_batch": batch_of_embeddings()}
-    served = {"open": True, **{name: value for name, value in calls.items() if value is not None}}
+    served: dict[str, Any] = {"open": True, **{name: value for name, value in calls.items() if value is not None}}
+    if "templates" in told.options["fastchat_worker"]:
+        served["templates"] = told.options["fastchat_worker"]["templates"]
     listen = (
         Listener(asked.server_host, asked.server_port, ("fastchat_openai",), {"fastchat_openai": served}),
         Listener(

@@ -51,7 +51,7 @@ class Guards(msgspec.Struct, frozen=True):
 
 def guarded(plan: Plan, guards: Guards) -> Plan:
     """The plan with its listeners closed to others; as open as the old command's without guards."""
-    workers_from = guards.allow_from or ("0.0.0.0/0", "::/0")
+    workers_from = guards.allow_from or (() if guards.keys else ("0.0.0.0/0", "::/0"))
     listen = tuple(
         msgspec.structs.replace(listener, allow_from=guards.allow_from, workers_from=workers_from)
         for listener in plan.settings.listen
