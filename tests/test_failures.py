@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +63,23 @@ def test_engine_killed_while_idle_is_started_again(serve: Serve) -> None:
     eventually(lambda: replica(server)["pid"] not in (pid, None) and replica(server)["state"] == "ready")
     assert server.chat("pocket", "hi")[0] == 200
     assert replica(server)["restarts"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere nobody can tell a process that hangs from one that works"
+)
+def test_engine_that_stops_answering_is_replaced_and_its_caller_served(serve: Serve) -> None:
+    server = serve()
+    server.chat("pocket", "hi")
+    before = replica(server)
+    os.kill(before["pid"], signal.SIGSTOP)
+    connection = send(server, long_story(False, 3))
+    connection.settimeout(50)
+    assert read_all(connection).startswith(b"HTTP/1.1 200")
+    after = replica(server)
+    assert after["restarts"] == before["restarts"] + 1
+    assert not alive(before["pid"])
 
 
 def test_request_right_after_the_kill_is_retried_before_its_first_byte(serve: Serve) -> None:

@@ -11,7 +11,7 @@ import pytest
 from backends.cloud_peer import Peer, peer
 from protocols.cloud_cases import asked
 
-from trunkcall.backends.openai import connect
+from trunkcall.backends.openai import OpenAI, connect
 from trunkcall.core.errors import ServingError
 from trunkcall.core.meter import Meter
 from trunkcall.core.models import ModelSettings
@@ -125,3 +125,61 @@ async def test_a_refused_key_names_the_setting(upstream: Peer) -> None:
     await backend.aclose()
     assert caught.value.kind == "upstream_error"
     assert "the-key" not in f"{caught.value} {caught.value.upstream}"
+
+
+NOT_FOUND = b'{"detail":"Not Found"}'
+THEIR_ERROR = b'{"error":{"message":"no such model","type":"NotFoundError","param":null,"code":404}}'
+EMBED = b'{"model":"m","input":"hi"}'
+
+
+async def forwarded(backend: OpenAI, path: str, body: bytes) -> tuple[int, bytes]:
+    meter = Meter("id", model="m", protocol="openai", stream=False)
+    async with backend.forward(Wire("openai", path, [], body), meter) as answer:
+        return answer.status, b"".join([piece async for piece in answer])
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(("configured", "says"), [(True, "check the model's `key`"), (False, "set the model's `key`")])
+async def test_a_refusal_of_our_key_is_not_passed_on(upstream: Peer, status: int, configured: bool, says: str) -> None:
+    upstream.answers = []
+    upstream.give(b'{"error":{"message":"wrong: the-key"}}', status=status)
+    known = settings() if configured else ModelSettings(name="m", sources=())
+    backend = connect(upstream.url, known, "theirs")
+    for path, body in (("/chat/completions", BODY), ("/embeddings", EMBED)):
+        with pytest.raises(ServingError, match=says) as caught:
+            await forwarded(backend, path, body)
+        assert (caught.value.kind, caught.value.status) == ("upstream_error", 502)
+        assert "wrong: " in caught.value.message
+        assert not configured or "the-key" not in f"{caught.value} {caught.value.upstream}"
+    await backend.aclose()
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+@pytest.mark.parametrize("body", [NOT_FOUND, b"<html>nothing here</html>", b""])
+async def test_an_upstream_without_embeddings_says_so(upstream: Peer, status: int, body: bytes) -> None:
+    upstream.answers = []
+    upstream.give(body, status=status)
+    backend = connect(upstream.url, settings(), "theirs")
+    meter = Meter("id", model="m", protocol="openai", stream=False)
+    for ask in (forwarded(backend, "/embeddings", EMBED), backend.embed(Embed(model="m", inputs=("hi",)), meter)):
+        with pytest.raises(ServingError, match="gives no embeddings") as caught:
+            await ask
+        assert (caught.value.kind, caught.value.param) == ("unsupported", "model")
+    await backend.aclose()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "answer"),
+    [
+        ("/embeddings", 404, THEIR_ERROR),
+        ("/embeddings", 400, NOT_FOUND),
+        ("/chat/completions", 404, NOT_FOUND),
+        ("/chat/completions", 429, THEIR_ERROR),
+    ],
+)
+async def test_other_refusals_pass_as_they_are(upstream: Peer, path: str, status: int, answer: bytes) -> None:
+    upstream.answers = []
+    upstream.give(answer, status=status)
+    backend = connect(upstream.url, settings(), "theirs")
+    assert await forwarded(backend, path, EMBED) == (status, answer)
+    await backend.aclose()

@@ -52,6 +52,30 @@ def test_choice(
     assert bool(faster) == bool(found.faster)
 
 
+def test_a_build_without_a_gpu_is_not_chosen_for_one() -> None:
+    found = choose({"checkpoint"}, GPU, ALL, cpu_only={"vllm"})
+    assert (found.engine, found.why) == ("transformers", "a transformers checkpoint, and vLLM is built for CPUs")
+    assert "vLLM, which would use the H200: pip install" in found.faster
+    assert choose({"checkpoint"}, GPU, ALL, "vllm", {"vllm"}).engine == "vllm"
+
+
+@pytest.mark.parametrize(
+    ("package", "machine", "engine"),
+    [("vllm-0.32.0", GPU, "vllm"), ("vllm-0.32.0+cpu", GPU, "transformers"), ("vllm-0.32.0", BARE, "transformers")],
+)
+def test_what_the_installed_vllm_was_built_for_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, machine: Machine, engine: str
+) -> None:
+    program = tmp_path / "venv" / "bin" / "vllm"
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    (tmp_path / "venv" / "lib" / "python3.11" / "site-packages" / f"{package}.dist-info").mkdir(parents=True)
+    monkeypatch.setenv("TRUNKCALL_VLLM", str(program))
+    monkeypatch.setattr(choice, "installed", lambda: ALL)
+    source = parse_source(f"folder:{put_model(tmp_path / 'model')}")
+    assert Folder().plan(ModelSettings(name="m", sources=(source,)), machine).engine == engine
+
+
 @pytest.mark.parametrize(
     ("forms", "machine", "forced", "kind", "words"),
     [

@@ -97,6 +97,44 @@ async def test_an_end_after_ready() -> None:
         assert await all_events(placement, child) == [Ready("a"), Exited(9, "fatal: gone (exit code 9)")]
 
 
+BEATING = (
+    "import asyncio, ctypes\nasync def main():\n link.report(address='a')\n link.beat()\n await asyncio.sleep(0)\n {}\n"
+    " await asyncio.sleep(60)\nasyncio.run(main())"
+)
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere nobody can tell a process that hangs from one that works"
+)
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        pytest.param(BEATING.format("os.kill(os.getpid(), signal.SIGSTOP)"), True, id="stopped"),
+        pytest.param(BEATING.format("time.sleep(60)"), True, id="its loop is stuck"),
+        pytest.param(BEATING.format("ctypes.PyDLL(None).sleep(60)"), True, id="its lock is stuck"),
+        pytest.param(BEATING.format("sum(range(10**10))"), False, id="its loop works"),
+        pytest.param(BEATING.format("pass"), False, id="idle"),
+        pytest.param(SERVE, False, id="never beat"),
+    ],
+)
+async def test_one_that_hangs_is_killed(text: str, ends: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkcall.placement.local.LOOK_SECONDS", 0.5)
+    async with started(text) as (placement, child):
+        events = asyncio.create_task(all_events(placement, child))
+        try:
+            _, pending = await asyncio.wait((events,), timeout=15 if ends else 3.5)
+            assert bool(pending) != ends
+            if ends:
+                end = events.result()[-1]
+                assert isinstance(end, Exited)
+                assert end.code == -signal.SIGKILL
+                assert end.reason.startswith("it hung for 20 seconds")
+        finally:
+            events.cancel()
+            await asyncio.gather(events, return_exceptions=True)
+
+
 @pytest.mark.anyio
 async def test_one_that_ignores_the_signal_is_killed_with_its_children() -> None:
     text = (

@@ -252,3 +252,40 @@ def test_a_last_message_of_the_assistant_is_continued_anyway(role: str, dropped:
     body = {"model": "m", "messages": [{"role": role, "content": "x"}], "continue_final_message": True}
     asked = read_chat(json.dumps(body).encode(), Abilities())
     assert asked.dropped == dropped
+
+
+@pytest.mark.parametrize(
+    ("fields", "dropped"),
+    [
+        ({"logprobs": True, "top_logprobs": 2}, ("logprobs",)),
+        ({"logprobs": False, "return_token_ids": False}, ()),
+        ({"return_token_ids": True}, ("return_token_ids",)),
+        ({"logprobs": True, "max_tokens": 1}, ()),
+        ({"logprobs": True, "max_completion_tokens": 1}, ()),
+    ],
+)
+def test_what_a_draft_model_keeps_a_chat_from_telling(fields: dict[str, Any], dropped: tuple[str, ...]) -> None:
+    body = json.dumps({"messages": [{"role": "user", "content": "hi"}], **fields}).encode()
+    asked = read_chat(body, Abilities(), drafted=True)
+    assert asked.dropped == dropped
+    if dropped:
+        assert not {"logprobs", "top_logprobs", "return_token_ids"} & json.loads(asked.bodies[0]).keys()
+        assert (asked.logprobs, asked.ids) == (None, False)
+    assert read_chat(body, Abilities()).dropped == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "dropped"),
+    [
+        ({"logprobs": 0}, ("logprobs",)),
+        ({"logprobs": 3, "echo": True}, ("logprobs",)),
+        ({"logprobs": 3, "echo": True, "max_tokens": 1}, ()),
+        ({"include_stop_str_in_output": True, "stop": "x"}, ("include_stop_str_in_output",)),
+        ({"include_stop_str_in_output": True}, ()),
+    ],
+)
+def test_what_a_draft_model_keeps_a_completion_from_telling(fields: dict[str, Any], dropped: tuple[str, ...]) -> None:
+    body = json.dumps({"prompt": "hi", **fields}).encode()
+    asked = read_completion(body, drafted=True)
+    assert (asked.dropped, asked.scored and bool(dropped)) == (dropped, False)
+    assert read_completion(body).dropped == ()

@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -41,6 +41,7 @@ _OURS: Final = frozenset(
 )
 """Headers that make the request what it is."""
 _OF_A_KEY: Final[dict[int, Kind]] = {401: "unauthenticated", 403: "forbidden"}
+_VECTORS: Final = "/embeddings"
 _NO_ROUTE: Final = frozenset({404, 405, 501})
 
 
@@ -75,7 +76,7 @@ class OpenAI:
         path = (parts.path.rstrip("/") or "/v1") if options.path is None else options.path.strip("/")
         self._prefix = (path if not path or path.startswith("/") else f"/{path}").encode()
         self._query = b"?" + urlencode(options.query).encode() if options.query else b""
-        self._targets = {path: self._target(path) for path in ("/chat/completions", "/completions", "/embeddings")}
+        self._targets = {path: self._target(path) for path in ("/chat/completions", "/completions", _VECTORS)}
         self._model = model
         self._key = Key(secret)
         self._key_header = options.key_header
@@ -118,7 +119,8 @@ class OpenAI:
             if name == STRICT:
                 headers += b"%b: %b\r\n" % (STRICT, value)
         sent = self._client.request(b"POST", self._targets.get(wire.path) or self._target(wire.path), headers, body)
-        return Forwarding(sent, meter, hold_usage, (model, meter.model) if renamed else None)
+        vectors = wire.path == _VECTORS
+        return Forwarding(sent, meter, hold_usage, (model, meter.model) if renamed else None, self._key, vectors)
 
     @asynccontextmanager
     async def open(self, request: Generate, meter: Meter) -> AsyncGenerator[AsyncGenerator[Event]]:
@@ -155,7 +157,7 @@ class OpenAI:
     async def embed(self, request: Embed, meter: Meter) -> Vectors:
         """Vectors for texts or token ids; what was dropped here or by the upstream is noted."""
         body, meter.dropped = codec.emit_embedding(request, self._called(meter.model))
-        async with self._answer(self._targets["/embeddings"], body) as answer:
+        async with self._answer(self._targets[_VECTORS], body) as answer:
             meter.dropped += next((read_dropped(value) for name, value in answer.headers if name == DROPPED), ())
             return codec.read_embedding_answer(await answer.read())
 
@@ -193,19 +195,48 @@ class OpenAI:
         answer = await entered(sent)
         try:
             if answer.status >= 400:
-                raise _refusal(answer.status, await answer.read(), own or self._key)
+                vectors = target == self._targets[_VECTORS]
+                raise _refusal(answer.status, await answer.read(), own or self._key, vectors)
             yield answer
         finally:
             await sent.__aexit__(None, None, None)
 
 
 class Forwarding:
-    """One forwarded request; entering gives the answer, edited and measured as it passes."""
+    """One forwarded request; entering gives the answer, edited and measured as it passes.
 
-    __slots__ = ("_hold_usage", "_incoming", "_meter", "_rename", "_sent", "_tap", "headers", "status", "streamed")
+    key: what it was sent with; vectors: they are what it asks for. Entering raises ServingError for a refusal of the
+    key, and of vectors by an upstream without a route for them; other refusals pass.
+    """
 
-    def __init__(self, sent: Exchanged, meter: Meter, hold_usage: bool, rename: tuple[str, str] | None) -> None:
+    __slots__ = (
+        "_hold_usage",
+        "_incoming",
+        "_key",
+        "_meter",
+        "_refused",
+        "_rename",
+        "_sent",
+        "_tap",
+        "_vectors",
+        "headers",
+        "status",
+        "streamed",
+    )
+
+    def __init__(
+        self,
+        sent: Exchanged,
+        meter: Meter,
+        hold_usage: bool,
+        rename: tuple[str, str] | None,
+        key: Key,
+        vectors: bool,
+    ) -> None:
         self._sent = sent
+        self._key = key
+        self._vectors = vectors
+        self._refused: bytes | None = None
         self._meter = meter
         self._hold_usage = hold_usage
         self._rename = rename
@@ -217,8 +248,11 @@ class Forwarding:
 
     async def __aenter__(self) -> Forwarding:
         incoming = self._incoming = await entered(self._sent)
-        self.status = incoming.status
+        self.status = status = incoming.status
         self.headers = incoming.headers
+        if status in _OF_A_KEY or (self._vectors and status in _NO_ROUTE):
+            await self._refuse(incoming)
+            return self
         for name, value in incoming.headers:
             if name == b"content-type":
                 if value.startswith(b"text/event-stream"):
@@ -228,6 +262,16 @@ class Forwarding:
             elif name == DROPPED:
                 self._meter.dropped = read_dropped(value)
         return self
+
+    async def _refuse(self, incoming: Incoming) -> None:
+        try:
+            body = await incoming.read()
+            if self.status in _OF_A_KEY or not _is_error(body):
+                raise _refusal(self.status, body, self._key, self._vectors)
+        except BaseException:
+            await self._sent.__aexit__(None, None, None)
+            raise
+        self._refused = body
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -244,7 +288,7 @@ class Forwarding:
         tap = self._tap
         if tap is None:
             self._incoming = None
-            body = await incoming.read()
+            body = await incoming.read() if self._refused is None else self._refused
             return codec.note_answer(body, self._meter, self._rename[1] if self._rename else None)
         while True:
             try:
@@ -273,12 +317,33 @@ def _line(name: str, value: str) -> bytes:
     return f"{name}: {text}\r\n".encode()
 
 
-def _refusal(status: int, body: bytes, key: Key) -> ServingError:
-    """An upstream's error, without the key, which it may quote."""
+def _refusal(status: int, body: bytes, key: Key, vectors: bool = False) -> ServingError:
+    """An upstream's error, without the key, which it may quote; vectors: they were asked for."""
     error = codec.read_error(status, key.hidden_in(body))
+    if vectors and status in _NO_ROUTE and not _is_error(body):
+        return ServingError(
+            "unsupported",
+            "the model gives no embeddings, since its upstream has no route for them; use one that was made for them"
+            f" (it said: {error.message})",
+            param="model",
+            upstream=error.upstream,
+        )
     if error.kind != "upstream_error" or status not in _OF_A_KEY:
         return error
     return key.refused(_OF_A_KEY[status], error)
+
+
+class _Error(msgspec.Struct):
+    error: dict[str, Any]
+
+
+def _is_error(body: bytes) -> bool:
+    """Whether it is an error in OpenAI's words."""
+    try:
+        msgspec.json.decode(body, type=_Error)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _choose_model(request: Generate, otherwise: str) -> tuple[Generate, str]:

@@ -114,7 +114,7 @@ class Pool:
         """A snapshot for people and policies."""
         return ModelView(
             name=self.settings.name,
-            sources=tuple(str(source) for source in self.settings.sources),
+            sources=tuple(map(str, self.settings.sources or dict.fromkeys(r.source for r in self.replicas))),
             waiting=len(self.queue),
             created=self.created,
             adapters=tuple(self.adapters),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -62,6 +62,18 @@ def backoff(failures: int, jitter: float) -> float:
     return min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** max(0, failures - 1)) * (1 + jitter / 4)
 
 
+def after(machine: Machine, claims: Iterable[int]) -> Machine:
+    """The machine once so many bytes each are taken of its GPUs, of the roomiest first."""
+    free = list(machine.gpu_free)
+    for claim in claims:
+        rest = claim
+        for number in sorted(range(len(free)), key=lambda number: -free[number]):
+            taken = min(rest, free[number])
+            free[number] -= taken
+            rest -= taken
+    return msgspec.structs.replace(machine, gpu_free=tuple(free))
+
+
 class Supervisor:
     """Owns the keeper task of each replica that we start ourselves.
 
@@ -84,6 +96,12 @@ class Supervisor:
         self._find_engine = find_engine
         self._find_connect = find_connect
         self._keepers: dict[str, list[asyncio.Task[None]]] = {}
+        self._turn = asyncio.Lock()
+        """Plans are made one at a time."""
+        self._claims: dict[str, int] = {}
+        """Bytes that replicas need which are starting."""
+        self._settled = asyncio.Event()
+        """One of the claims has been given back."""
 
     def add(self, settings: ModelSettings) -> Pool:
         """Make a model callable; engines start on first use, or now with `preload`.
@@ -183,18 +201,50 @@ class Supervisor:
     async def _begin(self, pool: Pool, replica: Replica, plan: Plan) -> Exited:
         """Plan with what is there now, get what is missing, and let the child live."""
         try:
-            spec = replica.spec = await asyncio.to_thread(lambda: plan(pool.settings, self._look()))
-            if spec.fetch:
-                fetching = msgspec.structs.replace(spec, command=spec.fetch, start_timeout=FETCH_SECONDS)
-                end = await self._live(pool, replica, fetching)
-                if end.code:
-                    return end
-                spec = replica.spec = await asyncio.to_thread(lambda: plan(pool.settings, self._look()))
-                if spec.fetch:
-                    return Exited(1, "what was fetched is not what the model needs")
+            return await self._plan_and_live(pool, replica, plan)
         except ServingError as error:
             return Exited(1, error.message)
+        finally:
+            self._settle(replica)
+
+    async def _plan_and_live(self, pool: Pool, replica: Replica, plan: Plan) -> Exited:
+        spec = await self._planned(pool, replica, plan)
+        if spec.fetch:
+            fetching = msgspec.structs.replace(spec, command=spec.fetch, start_timeout=FETCH_SECONDS)
+            end = await self._live(pool, replica, fetching)
+            if end.code:
+                return end
+            spec = await self._planned(pool, replica, plan)
+            if spec.fetch:
+                return Exited(1, "what was fetched is not what the model needs")
         return await self._live(pool, replica, spec)
+
+    async def _planned(self, pool: Pool, replica: Replica, plan: Plan) -> LaunchSpec:
+        """Plan with the GPU memory that others which are starting leave, and claim it; too little of it is waited for.
+
+        It is no refusal, since what they claim may be there twice, taken already, or be no GPU's at all.
+
+        Raises ServingError when the plan would not work without them either.
+        """
+        while True:
+            async with self._turn:
+                self._settled.clear()
+                machine = await asyncio.to_thread(self._look)
+                spec = await asyncio.to_thread(plan, pool.settings, machine)
+                left = after(machine, self._claims.values())
+                try:
+                    if left != machine:
+                        spec = await asyncio.to_thread(plan, pool.settings, left)
+                    self._claims[replica.id] = spec.memory
+                    replica.spec = spec
+                    return spec
+                except ServingError as error:
+                    log.info("replica %s waits for those that are starting: %s", replica.id, error.message)
+            await self._settled.wait()
+
+    def _settle(self, replica: Replica) -> None:
+        self._claims.pop(replica.id, None)
+        self._settled.set()
 
     async def _live(self, pool: Pool, replica: Replica, spec: LaunchSpec) -> Exited:
         """One life of a child, from start to exit."""
@@ -219,6 +269,7 @@ class Supervisor:
                     match event:
                         case Ready(address=address, about=about_child):
                             limit.reschedule(None)
+                            self._settle(replica)
                             replica.address = address
                             replica.about = about_child
                             connect = self._find_connect(spec.protocol)

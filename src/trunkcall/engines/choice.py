@@ -13,8 +13,9 @@ from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, Source
 from trunkcall.core.ports import Engine
 from trunkcall.core.text import did_you_mean
 from trunkcall.engines import hub
-from trunkcall.engines.installed import REMEDIES, installed
+from trunkcall.engines.installed import REMEDIES, installed, program
 from trunkcall.engines.llamacpp import GPU_LAYERS
+from trunkcall.engines.vllm import built_for
 from trunkcall.engines.weights import CONFIG, gguf_files, read_checkpoint
 from trunkcall.protocols.fetching import Kind
 from trunkcall.protocols.hub_files import File, choose_file
@@ -44,10 +45,13 @@ class Choice(msgspec.Struct, frozen=True):
     faster: str = ""
 
 
-def choose(forms: Set[Form], machine: Machine, installed: Set[str], forced: str = "") -> Choice:
+def choose(
+    forms: Set[Form], machine: Machine, installed: Set[str], forced: str = "", cpu_only: Set[str] = frozenset()
+) -> Choice:
     """The engine for a source that holds a model in these forms.
 
-    installed: the engines that can be started here; forced: the one that the operator wants.
+    installed: the engines that can be started here; forced: the one that the operator wants; cpu_only: of those
+    installed the ones that were built without the use of a GPU.
 
     Raises ServingError: bad_request for a forced engine that is none or cannot read any of the forms, unsupported
     with the remedy when what could serve the model is not installed.
@@ -60,7 +64,7 @@ def choose(forms: Set[Form], machine: Machine, installed: Set[str], forced: str 
         return Choice(forced, "the option `engine` names it")
     gpu = machine.gpus[0] if machine.gpus else ""
     weights = bool(forms - {"gguf"})
-    if "checkpoint" in forms and gpu and "vllm" in installed:
+    if "checkpoint" in forms and gpu and "vllm" in installed - cpu_only:
         return Choice("vllm", f"a transformers checkpoint, a GPU ({gpu}), and vLLM is installed")
     vllm = f"vLLM, which would use the {gpu}: {REMEDIES['vllm']}" if "checkpoint" in forms and gpu else ""
     if "gguf" in forms:
@@ -74,7 +78,8 @@ def choose(forms: Set[Form], machine: Machine, installed: Set[str], forced: str 
     if "embedder" in forms:
         return Choice("transformers", "a sentence-transformers folder, which gives embeddings")
     if gpu:
-        return Choice("transformers", "a transformers checkpoint, and vLLM is not installed", vllm)
+        lack = "built for CPUs" if "vllm" in cpu_only else "not installed"
+        return Choice("transformers", f"a transformers checkpoint, and vLLM is {lack}", vllm)
     return Choice(
         "transformers",
         "a transformers checkpoint, and no GPU",
@@ -130,7 +135,7 @@ class Hub:
 def _by_name(name: hub.HubName, kind: Kind, machine: Machine, forced: str) -> Choice:
     form: Form = "gguf" if name.file or kind == "gguf" else "checkpoint"
     try:
-        return choose({form}, machine, installed(), forced)
+        return choose({form}, machine, installed(), forced, _cpu_only(machine))
     except ServingError as error:
         if error.kind != "unsupported":
             raise
@@ -144,7 +149,7 @@ def _plan(model: ModelSettings, machine: Machine, place: Path) -> LaunchSpec:
     """For a model that is here: a folder, or the .gguf file in one that was meant."""
     try:
         forms = _forms(place)
-        choice = choose(forms, machine, installed(), _forced(model))
+        choice = choose(forms, machine, installed(), _forced(model), _cpu_only(machine))
         target = _gguf(place, machine) if choice.engine == "llamacpp" else place
     except OSError as error:
         raise ServingError("bad_request", f"{error.filename} cannot be read: {error.strerror}") from error
@@ -160,6 +165,12 @@ def _plan(model: ModelSettings, machine: Machine, place: Path) -> LaunchSpec:
         ) from error
     faster = "" if options.get("gpu_layers") else choice.faster
     return msgspec.structs.replace(spec, engine=choice.engine, why=choice.why, faster=faster)
+
+
+def _cpu_only(machine: Machine) -> frozenset[str]:
+    """Which of the installed engines would leave a GPU of this machine idle."""
+    found = program("vllm") if machine.gpus else None
+    return frozenset({"vllm"}) if found is not None and built_for(found) == "cpu" else frozenset()
 
 
 def _forced(model: ModelSettings) -> str:

@@ -1,4 +1,4 @@
-"""The link between a process and the child it started: one report goes up, and each side notices the other's end."""
+"""The link between a process and the child it started: a report and beats go up, the other's end is noticed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ VARIABLE: Final = "TRUNKCALL_LINK"
 """The environment variable that holds the number of the child's descriptor."""
 
 _LONGEST_REPORT: Final = 64 * 1024
+_BEAT: Final = b"\n"
+BEAT_SECONDS: Final = 1.0
 _LINGER: Final = 1.0
 """Seconds that a child's clean-up may take once its parent has gone."""
 
@@ -49,6 +51,8 @@ class ParentLink:
         self._received = b""
         self.report: asyncio.Future[Report | None] = self._loop.create_future()
         """The child's report; None when the link ended without one."""
+        self.beats = 0
+        """How often the child was heard after its report."""
         self._loop.add_reader(self._ours, self._read)
 
     @property
@@ -68,6 +72,8 @@ class ParentLink:
     def close(self) -> None:
         """End the link and with it the child."""
         self._settle(None)
+        if self._ours.fileno() >= 0:
+            self._loop.remove_reader(self._ours)
         self._theirs.close()
         self._ours.close()
 
@@ -78,8 +84,14 @@ class ParentLink:
             return
         except OSError:
             data = b""
+        if not data:
+            self._loop.remove_reader(self._ours)
+        if self.report.done():
+            self.beats += bool(data)
+            return
         self._received += data
-        line, newline, _ = self._received.partition(b"\n")
+        line, newline, rest = self._received.partition(b"\n")
+        self.beats += bool(rest)
         if newline:
             with contextlib.suppress(msgspec.DecodeError):
                 self._settle(msgspec.json.decode(line, type=Report))
@@ -89,7 +101,6 @@ class ParentLink:
 
     def _settle(self, report: Report | None) -> None:
         if not self.report.done():
-            self._loop.remove_reader(self._ours)
             self.report.set_result(report)
 
 
@@ -112,6 +123,18 @@ class ChildLink:
             return
         with contextlib.suppress(OSError):  # the parent has gone; the watching thread deals with it
             self._socket.sendall(line)
+
+    def beat(self) -> None:
+        """From now on show the parent every second that the event loop this is called in still runs; after the report.
+
+        Not from a thread, which would go on while the loop that answers is stuck.
+        """
+        if self._socket is None:
+            return
+        # A parent that does not read must not hold us up.
+        with contextlib.suppress(OSError):
+            self._socket.send(_BEAT, socket.MSG_DONTWAIT)
+        asyncio.get_running_loop().call_later(BEAT_SECONDS, self.beat)
 
     def watch(self, when_lost: Callable[[], None] | None = None) -> None:
         """From now on end this process soon after the parent's end, also when its event loop is stuck.

@@ -9,6 +9,7 @@ import re
 import signal
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Final, cast
 
 from trunkcall.core.models import LaunchSpec
@@ -22,6 +23,14 @@ LONGEST_LINE: Final = 2000
 
 _LAST_WORDS_SECONDS: Final = 0.2
 """How long the output of an ended child may still come; a grandchild may hold the pipe for ever."""
+
+LOOK_SECONDS: Final = 5.0
+SILENT_LOOKS: Final = 4
+"""After so many looks in a row at a child that is silent and does nothing it is killed. Looks are counted rather than
+seconds, since of those many pass at once when this process or the whole machine was stopped meanwhile."""
+_BUSY_SHARE: Final = 0.01
+"""Of a core; what a child that is stuck may still use, in threads that wake up to look around."""
+_HUNG: Final = f"it hung for {LOOK_SECONDS * SILENT_LOOKS:g} seconds, neither answering nor working, and was killed"
 
 _SAYS_HOW: Final = re.compile(r"exit code \d|killed by (SIG|signal )")
 _LOOKS_BAD: Final = re.compile(r"error|exception|fatal|fail|cannot|abort|panic|out of memory|killed", re.IGNORECASE)
@@ -54,6 +63,7 @@ class LocalChild(asyncio.SubprocessProtocol):
         self.address = ""
         self.link = link
         self.stopping = False
+        self.hung = False
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[int] = self._loop.create_future()
         """The exit code, negative for a signal; set once the process is reaped."""
@@ -153,9 +163,9 @@ class LocalPlacement:
         if report is not None and report.address:
             child.address = report.address
             yield Ready(report.address, report.about)
-        await asyncio.wait((child.ended,))
+        await _end_or_hang(child)
         code = child.ended.result()
-        error = report.error if report is not None else ""
+        error = _HUNG if child.hung else report.error if report is not None else ""
         yield Exited(code, exit_reason(code, error, child.log(), stopped=child.stopping))
 
     async def stop(self, handle: Handle, grace: float) -> None:
@@ -171,6 +181,34 @@ class LocalPlacement:
             if not child.ended.done():
                 child.kill_group()
         await asyncio.wait((child.ended,))
+
+
+async def _end_or_hang(child: LocalChild) -> None:
+    """Wait for a child's end; one that beat over its link and then hangs, stopped or in a deadlock, is killed."""
+    beats, used, silent = 0, 0.0, 0
+    while not child.ended.done():
+        await asyncio.wait((child.ended,), timeout=LOOK_SECONDS)
+        heard, beats = child.link.beats != beats, child.link.beats
+        work = _work(child.pid)
+        # Native code that holds the interpreter's lock keeps a loop silent too, but not idle.
+        idle = work is not None and work - used < LOOK_SECONDS * _BUSY_SHARE
+        used = work or 0.0
+        silent = silent + 1 if beats and idle and not heard else 0
+        if silent >= SILENT_LOOKS and not child.ended.done():
+            child.hung = True
+            child.kill_group()
+            await asyncio.wait((child.ended,))
+
+
+def _work(pid: int) -> float | None:
+    """Seconds of a core that a process has used; None while it runs, waits for a disk or is debugged, or if unknown."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    if fields[0] in ("R", "D", "t"):
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def exit_reason(code: int, reported: str, log: Sequence[str], *, stopped: bool = False) -> str:

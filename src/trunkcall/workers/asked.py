@@ -19,6 +19,7 @@ _T = TypeVar("_T")
 _Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 _TRUE: Final = msgspec.Raw(b"true")
+_FALSE: Final = msgspec.Raw(b"false")
 _REQUIRED: Final = msgspec.Raw(b'"required"')
 _ONE: Final = msgspec.Raw(b"1")
 """Alternative per token, which is how the engine tells tokens; after sampling, because before it sorts them all."""
@@ -43,6 +44,9 @@ _CHAT: Final = _COMMON | frozenset(
     " reasoning_format chat_template_kwargs add_generation_prompt parse_tool_calls thinking_forced_open".split()
 )
 _COMPLETION: Final = _COMMON | frozenset(("prompt", "echo", "best_of"))
+
+_INCLUDE: Final = "include_stop_str_in_output"
+_PER_TOKEN: Final = ("logprobs", "return_token_ids", _INCLUDE)
 
 _FORMS: Final = frozenset(("grammar", "json_schema", "parse_tool_calls"))
 """With one of these a caller says what an answer looks like, or reads it himself."""
@@ -161,6 +165,8 @@ class _Speaker(msgspec.Struct):
 
 _speakers = msgspec.json.Decoder(list[_Speaker])
 _tools = msgspec.json.Decoder(list[dict[str, Any]])
+_Each = TypeVar("_Each", _Chat, _Completion)
+
 _chat = msgspec.json.Decoder(_Chat)
 _completion = msgspec.json.Decoder(_Completion)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -175,14 +181,19 @@ def _ends_with_assistant(fields: dict[str, msgspec.Raw]) -> bool:
     return bool(turns) and turns[-1].role == "assistant"
 
 
-def read_chat(body: bytes, able: Abilities) -> Asked:
-    """A chat completions request; raises ServingError (bad_request) that names the field at fault."""
+def read_chat(body: bytes, able: Abilities, drafted: bool = False) -> Asked:
+    """A chat completions request; drafted: a draft model proposes tokens.
+
+    Raises ServingError (bad_request) that names the field at fault.
+    """
     asked, fields = _read(body, _chat)
     if fields.get("continue_final_message") == _TRUE and _ends_with_assistant(fields):
         # The engine goes on with such a message anyway, and knows no field for it.
         del fields["continue_final_message"]
     take_regex(fields)
     dropped = _unknown(fields, _CHAT)
+    if drafted and 1 not in (asked.max_tokens, asked.max_completion_tokens):
+        asked = _untold(asked, fields, dropped)
     fields["return_progress"] = _TRUE
     if "tools" in fields and (not asked.tools or asked.tool_choice == "none"):
         # Shown tools that it must not call, a model calls them in the text.
@@ -217,7 +228,7 @@ def read_chat(body: bytes, able: Abilities) -> Asked:
         dropped.append("return_token_ids")
     if _include(fields, asked):
         # In chats the engine tells nothing of text that it holds back.
-        dropped.append("include_stop_str_in_output")
+        dropped.append(_INCLUDE)
     if ids and logprobs is None:
         fields.update(logprobs=_TRUE, top_logprobs=_ONE, post_sampling_probs=_TRUE)
     return Asked(
@@ -271,12 +282,17 @@ def _name(tool: dict[str, Any]) -> Any:
     return cast("dict[str, Any]", function).get("name") if isinstance(function, dict) else None
 
 
-def read_completion(body: bytes) -> Asked:
-    """A completions request; raises ServingError (bad_request) that names the field at fault."""
+def read_completion(body: bytes, drafted: bool = False) -> Asked:
+    """A completions request; drafted: a draft model proposes tokens.
+
+    Raises ServingError (bad_request) that names the field at fault.
+    """
     asked, fields = _read(body, _completion)
     take_regex(fields)
     take_format(fields)
     dropped = _unknown(fields, _COMPLETION)
+    if drafted and asked.max_tokens != 1:
+        asked = _untold(asked, fields, dropped)
     fields["return_progress"] = _TRUE
     prompts = _prompts(asked.prompt)
     n = asked.n or 1
@@ -318,6 +334,17 @@ def read_completion(body: bytes) -> Asked:
         scored=bool(echo) and asked.logprobs is not None,
         dropped=tuple(dropped),
     )
+
+
+def _untold(asked: _Each, fields: dict[str, msgspec.Raw], dropped: list[str]) -> _Each:
+    """Take out what needs each token told: of those that a draft model proposed the engine tells one per step."""
+    for name in _PER_TOKEN:
+        if fields.pop(name, _FALSE) != _FALSE and (name != _INCLUDE or _stops(asked)):
+            dropped.append(name)
+            if name == "logprobs":
+                fields.pop("top_logprobs", None)
+                asked = msgspec.structs.replace(asked, top_logprobs=None) if isinstance(asked, _Chat) else asked
+    return msgspec.structs.replace(asked, **dict.fromkeys(_PER_TOKEN))
 
 
 class _Embedding(msgspec.Struct, frozen=True):
@@ -456,7 +483,7 @@ def _stops(asked: _Sampled) -> tuple[str, ...]:
 
 def _include(fields: dict[str, msgspec.Raw], asked: _Sampled) -> bool:
     """Whether stop strings stay in the answer; the engine has no field for it."""
-    fields.pop("include_stop_str_in_output", None)
+    fields.pop(_INCLUDE, None)
     return bool(asked.include_stop_str_in_output) and bool(_stops(asked))
 
 

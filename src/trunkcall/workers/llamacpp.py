@@ -100,6 +100,7 @@ class HostApi:
         self._native = native
         self._relay = relay
         self._embeddings = settings.embeddings
+        self._drafted = bool(settings.draft)
         self._adapters = Adapters(len(settings.lora))
         self._spelling = Spelling(self._pieces, self._written)
         self._props = props
@@ -133,10 +134,10 @@ class HostApi:
         return failure(error)
 
     async def _chat(self, exchange: Exchange) -> None:
-        await self._generate(exchange, read_chat(await exchange.body(), self._able), self._native.chat)
+        await self._generate(exchange, read_chat(await exchange.body(), self._able, self._drafted), self._native.chat)
 
     async def _completion(self, exchange: Exchange) -> None:
-        await self._generate(exchange, read_completion(await exchange.body()), self._native.complete)
+        await self._generate(exchange, read_completion(await exchange.body(), self._drafted), self._native.complete)
 
     async def _generate(self, exchange: Exchange, asked: Asked, method: Callable[..., object]) -> None:
         self._refuse_when_draining()
@@ -340,6 +341,7 @@ async def host(settings: HostSettings, link: ChildLink) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     gc.freeze()
     link.report(address=listening.url)
+    link.beat()
     await ended.wait()
     api.draining = True
     if not await relay.drained(settings.grace * _GRACE_SHARE):

@@ -44,6 +44,7 @@ async def host(settings: HostSettings, link: ChildLink) -> None:
     gc.collect()
     gc.freeze()
     link.report(address=listening.url, about=about)
+    link.beat()
     await ended.wait()
     api.draining = True
     if not await relay.drained(settings.grace * _GRACE_SHARE):
