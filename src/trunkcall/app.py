@@ -204,7 +204,7 @@ class _Process:
 
     def _last_import(self) -> None:
         try:
-            self._importer.import_now(wait=1.0)
+            self._importer.import_now(wait=1.0, upgrade=False)
         except ServingError as error:
             log.warning("the last rows stay in the journal: %s", error.message)
 

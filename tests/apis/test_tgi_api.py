@@ -289,8 +289,11 @@ KINDS: list[tuple[Kind, int, str]] = [
     ("overloaded", 429, "overloaded"),
     ("too_long", 422, "validation"),
     ("no_capacity", 503, "healthcheck"),
+    ("rate_limited", 429, "rate_limited"),
+    ("no_model", 404, "not_found"),
     ("bug", 500, "internal"),
 ]
+IN_STREAMS = {"generation", "overloaded", "validation"}
 
 
 @pytest.mark.parametrize(("kind", "status", "error_type"), KINDS)
@@ -303,9 +306,14 @@ async def test_failures_before_and_after_the_first_token(kind: Kind, status: int
                 told = json.loads(reply.body)
                 assert (reply.status, told["error_type"]) == (status, error_type)
                 assert told["error"].endswith("because of it")
-            *before, last = await running.stream()
-            assert [event["token"]["text"] for event in before] == ["x", " y"][: len(words)]
-            assert last == told
+            if words or error_type in IN_STREAMS:
+                *before, last = await running.stream()
+                assert [event["token"]["text"] for event in before] == ["x", " y"][: len(words)]
+                assert last == told
+            else:
+                # TGI has no word for it, so it has a status of its own before the first byte.
+                reply = await running.generate(path="/generate_stream")
+                assert (reply.status, json.loads(reply.body)) == (status, told)
             chat = await running.post(
                 "/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "stream": True}
             )
@@ -414,6 +422,7 @@ async def test_one_listener_serves_one_model() -> None:
         assert (reply.status, told["error_type"]) == (404, "not_found")
         assert "m0, m1" in told["error"]
         assert "option model" in told["error"]
+        assert (await running.generate(path="/generate_stream")).status == 404
     async with tgi(Speaker("x"), Speaker("y"), model="m1") as running:
         assert json.loads((await running.generate()).body) == {"generated_text": "y"}
     async with tgi() as running:
@@ -513,6 +522,34 @@ async def test_metrics() -> None:
         assert found['vllm:request_success_total{finished_reason="stop",model_name="m0"}'] == 2
         buckets = [value for name, value in found.items() if name.startswith("tgi_request_duration_bucket")]
         assert buckets == sorted(buckets)
+        for method, passes in (("prefill", 2), ("decode", 3)):
+            label = f'method="{method}"'
+            for name in ("count", "success", "duration_count"):
+                assert found[f"tgi_batch_inference_{name}{{{label}}}"] == passes
+            assert found[f'tgi_batch_inference_duration_bucket{{{label},le="+Inf"}}'] == passes
+        decoding = found['tgi_batch_inference_duration_sum{method="decode"}']
+        assert 0 < decoding < found["tgi_request_inference_duration_sum"]
+        assert (found["tgi_batch_next_size_count"], found["tgi_batch_next_size_sum"]) == (2, 2)
+
+
+async def test_metrics_of_what_fails_and_waits() -> None:
+    async with tgi(Speaker("x", " y", ServingError("upstream_error", "gone"))) as running:
+        await running.stream("a b")
+        found = await running.metrics()
+        assert [found[f'tgi_batch_inference_{name}{{method="decode"}}'] for name in ("count", "success")] == [2, 1]
+        assert (found["tgi_request_count"], found['tgi_request_failure{err="generation"}']) == (1, 1)
+    speaker = Speaker("x")
+    speaker.go.clear()
+    async with tgi(speaker, slots=1) as running:
+        calls = [asyncio.create_task(running.generate("a")) for _ in range(3)]
+        await until(lambda: len(running.dispatch.pools["m0"].queue) == 2)
+        found = await running.metrics()
+        assert (found["tgi_queue_size"], found["tgi_batch_current_size"]) == (2, 1)
+        assert found['tgi_batch_inference_success{method="prefill"}'] == 0
+        speaker.go.set()
+        assert {reply.status for reply in await asyncio.gather(*calls)} == {200}
+        # The first found nobody waiting, the second one, the third none.
+        assert (await running.metrics())["tgi_batch_next_size_sum"] == 1 + 2 + 1
 
 
 async def test_a_tgi_behind_is_passed_through() -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,14 @@ def test_grammars(server: Server) -> None:
     for grammar in ({"type": "json", "value": schema}, {"type": "json_schema", "value": {"schema": schema}}):
         said = json.loads(generate(server, grammar=grammar, max_new_tokens=100)["generated_text"])
         assert isinstance(said["n"], int)
-    assert re.fullmatch(
-        r"[0-9]{3}/[a-c]", generate(server, grammar={"type": "regex", "value": "^[0-9]{3}/[a-c]$"})["generated_text"]
-    )
+    for source in ("^[0-9]{3}/[a-c]$", r'{"n": \d{,2}}', r"[[/]\<x$"):
+        text = generate(server, grammar={"type": "regex", "value": source})["generated_text"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert re.fullmatch(source, text)
+    beyond = {"inputs": "a", "parameters": {"grammar": {"type": "regex", "value": "(?=a)b"}}}
+    status, _, told = server.post("/generate", beyond)
+    assert (status, "`(?=`" in told["error"]) == (422, True)
     chat = {"messages": [{"role": "user", "content": "Hi"}], "response_format": {"type": "regex", "value": "[xyz]{4}"}}
     text = server.post("/v1/chat/completions", chat)[2]["choices"][0]["message"]["content"]
     assert re.fullmatch("[xyz]{4}", text)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import (
+    UNLIKELY,
     Event,
     Fault,
     Finish,
@@ -171,6 +172,14 @@ def test_the_engines_count_where_it_tells_no_tokens() -> None:
     assert whole(events)["details"]["generated_tokens"] == 6
 
 
+def test_the_larger_count_where_tokens_are_no_whole_characters() -> None:
+    for counted, generated in ((3, 3), (1, 2)):
+        events: list[Event] = [A, said(3, "☃"), Finish(0, "length"), Usage(11, counted)]
+        asked = msgspec.structs.replace(ASKED, max_new_tokens=2)
+        assert streamed(events, asked)[-1]["details"]["generated_tokens"] == generated
+        assert whole(events, asked)["details"]["generated_tokens"] == generated
+
+
 def test_the_likeliest_of_several_counts() -> None:
     asked = msgspec.structs.replace(ASKED, best_of=3, samples=True, top_n_tokens=1)
     top = TokenLogprob("o", -0.25, id=5)
@@ -215,7 +224,14 @@ def test_a_characters_tokens(text: str, told: list[TokenLogprob], texts: list[st
 def test_what_is_not_known_is_not_invented() -> None:
     assert [piece.token for piece in pieces_of(Text(0, "ab"))] == [Token(0, "ab", None)]
     assert pieces_of(Text(0, "")) == []
-    assert b'"logprob":null' in StreamEmitter(ASKED).feed(said(1, "a", float("-inf")))
+    for value in (float("-inf"), UNLIKELY):
+        assert b'"logprob":null' in StreamEmitter(ASKED).feed(said(1, "a", value))
+    unlikely = token(1, "a", UNLIKELY)
+    asked = msgspec.structs.replace(ASKED, top_n_tokens=1)
+    one = TokenLogprob("a", UNLIKELY, top=(unlikely,), id=1)
+    made = whole([PromptTokens((unlikely, unlikely)), Text(0, "a", (1,), (one,)), Finish(0, "length")], asked)
+    details = made["details"]
+    assert {each["logprob"] for each in (*details["prefill"], *details["tokens"], *details["top_tokens"][0])} == {None}
 
 
 @pytest.mark.parametrize("events", [[], [START, A]])

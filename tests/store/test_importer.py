@@ -150,6 +150,16 @@ def a_close(sequence: int, **changed: Any) -> Close:
     return msgspec.structs.replace(row, **changed)
 
 
+def test_without_an_upgrade_rows_wait_in_the_journal(tmp_path: Path) -> None:
+    new = Store(tmp_path)
+    journal = FileJournal(new.journal)
+    journal.close(finished("a"))
+    end(journal)
+    assert new.importer.import_now(upgrade=False) == 0
+    assert new.importer.import_now() == 1
+    assert [name for (name,) in new.rows("id")] == ["a"]
+
+
 def test_torn_and_foreign_lines_are_left_out(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     write_part(store, 1, [a_close(1)], torn=b'["close",2,"r2')
     path = write_part(store, 2, [a_close(2), a_close(3)])

@@ -87,6 +87,14 @@ def test_a_draft_model_proposes_and_changes_nothing(pocket: Any, hosts: Callable
     assert text(host) == text(pocket)
     drafted = host.ask(CHAT, **STORY, timings_per_token=True)["timings"]
     assert drafted["draft_n"] == drafted["draft_n_accepted"] > 0
+    wanted = {"messages": STORY["messages"], "temperature": 0, "logprobs": True, "return_token_ids": True}
+    status, headers, body = host.call(CHAT, {**wanted, "max_tokens": 8})
+    assert (status, headers["x-trunkcall-dropped"]) == (200, "logprobs, return_token_ids")
+    assert json.loads(body)["choices"][0]["logprobs"] is None
+    assert host.refusal(CHAT, {**wanted, "max_tokens": 8}, {"x-trunkcall-strict": "1"})["param"] == "logprobs"
+    status, headers, body = host.call(CHAT, {**wanted, "max_tokens": 1})
+    assert "x-trunkcall-dropped" not in headers
+    assert len(json.loads(body)["choices"][0]["logprobs"]["content"]) == 1
 
 
 def test_a_draft_of_another_vocabulary_is_refused_at_the_start(new_host: Callable[..., Any], tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def test_regular_expressions(given: dict[str, Any], fields: dict[str, Any]) -> N
         (take_format, {"response_format": {}}, "response_format"),
         (take_regex, {"guided_regex": 3}, "structured_outputs.regex"),
         (take_regex, {"structured_outputs": {"regex": ["a"]}}, "structured_outputs.regex"),
+        (take_regex, {"guided_regex": "(a"}, "structured_outputs.regex"),
     ],
 )
 def test_what_is_no_shape(take: Callable[[dict[str, Raw]], None], given: dict[str, Any], param: str) -> None:

@@ -76,11 +76,13 @@ class Intake:
         self._metrics.begin()
         try:
             with self._served.admitted():
+                pool = self._served.pool(exchange)
                 with closing(exchange.when_gone(exchange.cancel)):
-                    order = await self._prepared(self._served.pool(exchange), prepare)
+                    order = await self._prepared(pool, prepare)
                 pace.validate()
                 self._metrics.asked(order.input_tokens, _limit_of(order.request))
-                await self._serve(exchange, words, order, pace, stream=stream)
+                work = _Work(exchange, words, order, pool, pace, self._metrics, stream=stream)
+                await self._serve(exchange, work, order, stream=stream)
         except ServingError as error:
             if error.kind == "cancelled":
                 raise
@@ -100,8 +102,7 @@ class Intake:
         backend = await self._served.backend(name)
         return await prepare(pool, backend, await self._served.limits(name, backend))
 
-    async def _serve(self, exchange: Exchange, words: Words, order: Order, pace: Pace, *, stream: bool) -> None:
-        work = _Work(exchange, words, order, pace, self._metrics, stream=stream)
+    async def _serve(self, exchange: Exchange, work: _Work, order: Order, *, stream: bool) -> None:
         headers = compute_headers(self._options.compute_type, order.characters)
         exchange.extra_headers = [*exchange.extra_headers, *headers, *([_UNBUFFERED] if stream else ())]
         async with work.silence:
@@ -126,11 +127,20 @@ class _Work:
     """One request while it is answered: what Serving calls back, and what is noted then."""
 
     def __init__(
-        self, exchange: Exchange, words: Words, order: Order, pace: Pace, metrics: TgiMetrics, *, stream: bool
+        self,
+        exchange: Exchange,
+        words: Words,
+        order: Order,
+        pool: Pool,
+        pace: Pace,
+        metrics: TgiMetrics,
+        *,
+        stream: bool,
     ) -> None:
         self._exchange = exchange
         self._words = words
         self._order = order
+        self._pool = pool
         self._pace = pace
         self._metrics = metrics
         self._stream = stream
@@ -139,13 +149,14 @@ class _Work:
 
     def read(self) -> Generate:
         self._pace.grant()
+        self._metrics.grant(len(self._pool.queue))
         if self._stream:
             self.silence.begin()
         return self._order.request
 
     def emit(self, request: Generate) -> Emitter:
         self._emitter = self._order.emitter(request)
-        noted = Noted(self._emitter, self._end)
+        noted = Noted(self._emitter, self._speak, self._end)
         return self.silence.hear(noted) if self._stream else noted
 
     def failure(self, error: ServingError) -> Response:
@@ -156,7 +167,14 @@ class _Work:
 
     def fault(self, error: ServingError) -> bytes:
         self._metrics.fail(error)
-        return self._words.fault(error) if self._emitter is None else self._emitter.fault(error)
+        if self._emitter is None:
+            return self._words.fault(error)
+        self._metrics.interrupt(self._emitter.generated_tokens)
+        return self._emitter.fault(error)
+
+    def _speak(self) -> None:
+        self._pace.speak()
+        self._metrics.speak(self._pace)
 
     def _end(self) -> None:
         emitter = self._emitter

@@ -15,6 +15,7 @@ _SECONDS: Final = tuple(0.0001 * 1.5**step for step in range(35))
 _TOKENS: Final = tuple(float(2**step) for step in range(18))
 
 _Kind = Literal["counter", "gauge", "histogram"]
+_Method = Literal["prefill", "decode"]
 
 
 class _Histogram:
@@ -27,13 +28,31 @@ class _Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def observe(self, value: float, times: int = 1) -> None:
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
+
+
+class _Passes:
+    """Passes through the model of one kind, as a request sees them: one reads its prompt, one makes each next token."""
+
+    __slots__ = ("begun", "ended", "seconds")
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.ended = 0
+        self.seconds = _Histogram(_SECONDS)
+
+    def end(self, seconds: float, times: int = 1) -> None:
+        self.ended += times
+        self.seconds.observe(seconds, times)
 
 
 class TgiMetrics:
-    """One listener's counts; the engine's batches are its own, so what TGI tells of them is not told here."""
+    """One listener's counts.
+
+    The engine's batches are its own: what TGI tells of them is told by request, or not at all.
+    """
 
     def __init__(self) -> None:
         self._count = 0
@@ -45,6 +64,8 @@ class TgiMetrics:
         }
         self._seconds["mean_time_per_token_duration"] = _Histogram(_SECONDS)
         self._tokens = {name: _Histogram(_TOKENS) for name in ("input_length", "max_new_tokens", "generated_tokens")}
+        self._next_size = _Histogram(_TOKENS)
+        self._passes: dict[_Method, _Passes] = {"prefill": _Passes(), "decode": _Passes()}
 
     def begin(self) -> None:
         """A request has come."""
@@ -62,10 +83,29 @@ class TgiMetrics:
         if max_new_tokens is not None:
             self._tokens["max_new_tokens"].observe(max_new_tokens)
 
+    def grant(self, waiting: int) -> None:
+        """A replica has it; waiting: others that do not have one yet."""
+        self._next_size.observe(waiting + 1)
+        self._passes["prefill"].begun += 1
+
+    def speak(self, pace: Pace) -> None:
+        """Its first token has come."""
+        self._passes["prefill"].end(pace.prefill)
+
+    def interrupt(self, generated_tokens: int) -> None:
+        """Its engine has failed after so many tokens, which took a time that is not told."""
+        passes = self._passes["decode"]
+        passes.begun += generated_tokens
+        passes.ended += max(0, generated_tokens - 1)
+
     def succeed(self, pace: Pace, generated_tokens: int) -> None:
         """It was answered."""
         self._success += 1
         self._tokens["generated_tokens"].observe(generated_tokens)
+        more = generated_tokens - 1
+        if more > 0:
+            self._passes["decode"].begun += more
+            self._passes["decode"].end(pace.decode / more, more)
         for name, seconds in (
             ("duration", pace.total),
             ("validation_duration", pace.validation),
@@ -88,6 +128,14 @@ class TgiMetrics:
         lines += _family("tgi_batch_current_size", "gauge", [("", running)])
         for name, histogram in (*self._seconds.items(), *self._tokens.items()):
             lines += _family(f"tgi_request_{name}", "histogram", list(_samples(histogram)))
+        lines += _family("tgi_batch_next_size", "histogram", list(_samples(self._next_size)))
+        methods = [(f'method="{method}"', passes) for method, passes in self._passes.items()]
+        lines += _family("tgi_batch_inference_count", "counter", [(f"{{{m}}}", passes.begun) for m, passes in methods])
+        lines += _family(
+            "tgi_batch_inference_success", "counter", [(f"{{{m}}}", passes.ended) for m, passes in methods]
+        )
+        seconds = [sample for method, passes in methods for sample in _samples(passes.seconds, method)]
+        lines += _family("tgi_batch_inference_duration", "histogram", seconds)
         return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -96,11 +144,12 @@ def _family(name: str, kind: _Kind, samples: Sequence[tuple[str, float]]) -> lis
     return [f"# TYPE {name} {kind}", *(f"{name}{suffix} {value!r}" for suffix, value in samples)]
 
 
-def _samples(histogram: _Histogram) -> Iterator[tuple[str, float]]:
+def _samples(histogram: _Histogram, method: str = "") -> Iterator[tuple[str, float]]:
     reached = 0
+    before, alone = (f"{method},", f"{{{method}}}") if method else ("", "")
     for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
         reached += count
         label = "+Inf" if bound == float("inf") else f"{bound:g}"
-        yield f'_bucket{{le="{label}"}}', reached
-    yield "_sum", histogram.total
-    yield "_count", reached
+        yield f'_bucket{{{before}le="{label}"}}', reached
+    yield f"_sum{alone}", histogram.total
+    yield f"_count{alone}", reached

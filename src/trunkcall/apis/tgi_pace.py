@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Final
 
 from trunkcall.core.errors import ServingError
-from trunkcall.core.events import Event
+from trunkcall.core.events import Event, Refusal, Text, Thinking, ToolCall
 from trunkcall.core.ports import Emitter, Exchange, Header
 
 SILENCE_SECONDS: Final = 15.0
+_SPOKEN: Final = frozenset({Text, Thinking, Refusal, ToolCall})
 _COMMENT: Final = b":\n\n"
 _STREAM_HEAD: Final[tuple[Header, ...]] = ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"))
 
@@ -19,12 +20,13 @@ _STREAM_HEAD: Final[tuple[Header, ...]] = ((b"content-type", b"text/event-stream
 class Pace:
     """One request's times, in seconds of `time.perf_counter`."""
 
-    __slots__ = ("began", "ended", "granted", "validated")
+    __slots__ = ("began", "ended", "granted", "spoke", "validated")
 
     def __init__(self) -> None:
         self.began = time.perf_counter()
         self.validated = self.began
         self.granted = self.began
+        self.spoke = self.began
         self.ended = self.began
 
     def validate(self) -> None:
@@ -33,7 +35,11 @@ class Pace:
 
     def grant(self) -> None:
         """A replica has it."""
-        self.granted = time.perf_counter()
+        self.granted = self.spoke = time.perf_counter()
+
+    def speak(self) -> None:
+        """The first token has come."""
+        self.spoke = time.perf_counter()
 
     def end(self) -> None:
         """The answer is complete."""
@@ -59,6 +65,16 @@ class Pace:
         """What was left."""
         return self.ended - self.granted
 
+    @property
+    def prefill(self) -> float:
+        """From the replica's having it to the first token."""
+        return self.spoke - self.granted
+
+    @property
+    def decode(self) -> float:
+        """From the first token to the end."""
+        return self.ended - self.spoke
+
 
 def compute_headers(kind: str, characters: int) -> list[Header]:
     """Of every answer. kind: of the machine; characters: of the prompt."""
@@ -83,13 +99,15 @@ def time_headers(pace: Pace, input_tokens: int | None, generated_tokens: int) ->
 
 
 class Noted:
-    """An emitter whose end is noted; fits core.ports.Emitter."""
+    """An emitter whose first token and whose end are noted; fits core.ports.Emitter."""
 
-    def __init__(self, emitter: Emitter, ended: Callable[[], None]) -> None:
+    def __init__(self, emitter: Emitter, spoke: Callable[[], None], ended: Callable[[], None]) -> None:
         self.content_type = emitter.content_type
-        self.feed = emitter.feed
         self.fault = emitter.fault
+        self.feed = self._first
+        self._feed = emitter.feed
         self._end = emitter.end
+        self._spoke = spoke
         self._ended = ended
 
     def end(self) -> bytes:
@@ -97,6 +115,13 @@ class Noted:
         data = self._end()
         self._ended()
         return data
+
+    def _first(self, event: Event) -> bytes:
+        """Until the first token; what comes after it takes no detour."""
+        if type(event) in _SPOKEN:
+            self.feed = self._feed
+            self._spoke()
+        return self._feed(event)
 
 
 class Silence:
@@ -162,12 +187,12 @@ class _Heard:
         self.content_type = emitter.content_type
         self.end = emitter.end
         self.fault = emitter.fault
-        self._feed = emitter.feed
+        self._emitter = emitter
         self._spoke = silence.spoke
 
     def feed(self, event: Event) -> bytes:
         """Bytes to send now."""
-        data = self._feed(event)
+        data = self._emitter.feed(event)
         if data:
             self._spoke()
         return data

@@ -17,8 +17,9 @@ from trunkcall.protocols.tgi_tokenize import Tokenized, emit_chat_tokenized, emi
 
 async def tokenize(exchange: Exchange, body: bytes, served: Served) -> None:
     """Answer /tokenize; raises ServingError: bad_request, unsupported for a model that does not tell its tokens."""
-    prompt = TextPrompt((read_body(body).inputs,))
-    await exchange.respond(Response(200, emit_tokenized(await _tokens(exchange, prompt, served))))
+    text = read_body(body).inputs
+    tokens = await _tokens(exchange, TextPrompt((text,)), served, text)
+    await exchange.respond(Response(200, emit_tokenized(tokens)))
 
 
 async def chat_tokenize(exchange: Exchange, body: bytes, served: Served, options: TgiOptions) -> None:
@@ -30,11 +31,13 @@ async def chat_tokenize(exchange: Exchange, body: bytes, served: Served, options
     await exchange.respond(Response(200, emit_chat_tokenized(await _tokens(exchange, prompt, served))))
 
 
-async def _tokens(exchange: Exchange, prompt: TextPrompt | MessagesPrompt, served: Served) -> list[Tokenized]:
+async def _tokens(
+    exchange: Exchange, prompt: TextPrompt | MessagesPrompt, served: Served, text: str | None = None
+) -> list[Tokenized]:
     name = served.pool(exchange).settings.name
     with closing(exchange.when_gone(exchange.cancel)):
         backend = await served.backend(name)
         tokens = await count_by(backend, Count(model=name, prompt=prompt, pieces=True))
     if tokens.ids is None or tokens.pieces is None:
         raise ServingError("unsupported", f"the model {name!r} does not tell which tokens a text has; ask another")
-    return tokenized(tokens.ids, tokens.pieces)
+    return tokenized(tokens.ids, tokens.pieces, text)

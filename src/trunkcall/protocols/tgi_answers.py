@@ -77,10 +77,11 @@ class StreamEmitter:
 
     @property
     def generated_tokens(self) -> int:
-        """How many there were, by the engine's count where it did not tell them one by one."""
-        if self._usage is not None and not self._detailed:
-            return self._usage.completion
-        return self._ending.tokens
+        """How many there were, by the engine's count where it did not tell them one by one, or not all of them."""
+        usage, told = self._usage, self._ending.tokens
+        if usage is None:
+            return told
+        return max(usage.completion, told) if self._detailed else usage.completion
 
     @property
     def input_tokens(self) -> int | None:
@@ -225,11 +226,14 @@ class WholeEmitter:
 
     @property
     def generated_tokens(self) -> int:
-        """How many the answer has, by the engine's count where it did not tell them one by one."""
-        if self._usage is not None and not self._detailed:
-            return self._usage.completion
-        best = self._best
-        return 0 if best is None else best.ending.tokens
+        """How many the answer has, by the engine's count where it did not tell them one by one, or not all of them.
+
+        The engine counts all answers together.
+        """
+        usage, told = self._usage, 0 if self._best is None else self._best.ending.tokens
+        if usage is None or (self._detailed and len(self._sequences) > 1):
+            return told
+        return max(usage.completion, told) if self._detailed else usage.completion
 
     @property
     def input_tokens(self) -> int | None:

@@ -56,6 +56,17 @@ _TOO_LONG: Final = re.compile(r"`inputs` (tokens \+ `max_new_tokens` must be <=|
 _PARAM: Final = re.compile(r"`(\w+)`")
 
 STATUS_OK: Final = 200
+_IN_STREAMS: Final = frozenset(
+    {
+        words.VALIDATION,
+        words.GENERATION,
+        words.OVERLOADED,
+        words.INCOMPLETE,
+        words.INCOMPLETE_STREAM,
+        words.TEMPLATE,
+        words.TOOL,
+    }
+)
 
 
 class TypedError(ServingError):
@@ -99,7 +110,12 @@ def failure(error: ServingError) -> Response:
 
 
 def stream_failure(error: ServingError) -> Response:
-    """The same on a stream's route: TGI says 200 whatever has gone wrong, and tells it in the stream's only event."""
+    """The same on a stream's route: TGI says 200 and tells what has gone wrong in the stream's only event.
+
+    What no TGI says of a generation, such as a model that there is not, keeps its status.
+    """
+    if type_of(error) not in _IN_STREAMS:
+        return failure(error)
     headers = ((b"content-type", b"text/event-stream"), (b"x-trunkcall-failed-by", error.failed_by.encode()))
     return Response(STATUS_OK, fault_event(error), headers)
 

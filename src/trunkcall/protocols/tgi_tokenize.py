@@ -27,15 +27,32 @@ class Tokenized(msgspec.Struct, frozen=True):
 _tokens: Final = msgspec.json.Decoder(list[Tokenized])
 
 
-def tokenized(ids: Sequence[int], pieces: Sequence[bytes]) -> list[Tokenized]:
-    """The tokens of a text; pieces: what each writes. The text of a split character is its last token's."""
+def tokenized(ids: Sequence[int], pieces: Sequence[bytes], text: str | None = None) -> list[Tokenized]:
+    """The tokens of a text; pieces: what each writes. The text of a split character is its last token's.
+
+    text: in which they stand; what a model puts around it, or a space before it, takes no place there.
+    """
     made: list[Tokenized] = []
     read = _utf8(errors="replace")
+    placed = None if text is None else _placed(pieces, text.encode(errors="surrogatepass"))
     at = 0
-    for id, piece in zip(ids, pieces, strict=True):
+    for id, piece in zip(ids, pieces if placed is None else placed, strict=True):
         made.append(Tokenized(id, read.decode(piece), at, at + len(piece)))
         at += len(piece)
     return made
+
+
+def _placed(pieces: Sequence[bytes], raw: bytes) -> list[bytes] | None:
+    """The part of each piece that stands in the text; None where they are not its parts."""
+    parts: list[bytes] = []
+    at = 0
+    for piece in pieces:
+        whole = raw.startswith(piece, at)
+        bare = piece if whole else piece.removeprefix(b" ")
+        part = bare if whole or (not at and raw.startswith(bare)) else b""
+        parts.append(part)
+        at += len(part)
+    return parts if at == len(raw) else None
 
 
 def emit_tokenized(tokens: Sequence[Tokenized]) -> bytes:

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from trunkcall.core.events import PromptTokens, Text, TokenLogprob
+from trunkcall.core.events import UNLIKELY, PromptTokens, Text, TokenLogprob
 
 _utf8: Final = codecs.getincrementaldecoder("utf-8")
 
@@ -56,7 +56,7 @@ def pieces_of(event: Text) -> list[Piece]:
     if len(told) == 1 and not told[0].special:
         one = told[0]
         id = one.id if one.id is not None else ids[0] if len(ids) == 1 else 0
-        return [Piece(Token(id, event.text, one.logprob), one.top)]
+        return [Piece(Token(id, event.text, _known(one)), one.top)]
     texts = _texts(event.text, told)
     aligned = len(ids) == len(told)
     return [
@@ -64,7 +64,7 @@ def pieces_of(event: Text) -> list[Piece]:
             Token(
                 one.id if one.id is not None else ids[place] if aligned else 0,
                 texts[place],
-                one.logprob,
+                _known(one),
                 one.special,
             ),
             one.top,
@@ -75,7 +75,7 @@ def pieces_of(event: Text) -> list[Piece]:
 
 def prefilled(event: PromptTokens) -> list[Prefilled]:
     """The prompt's tokens."""
-    made = [Prefilled(one.id or 0, one.token, one.logprob) for one in event.tokens]
+    made = [Prefilled(one.id or 0, one.token, _known(one)) for one in event.tokens]
     if made:
         made[0] = msgspec.structs.replace(made[0], logprob=None)
     return made
@@ -83,7 +83,7 @@ def prefilled(event: PromptTokens) -> list[Prefilled]:
 
 def top_of(alternatives: Iterable[TokenLogprob]) -> list[Token]:
     """The likeliest tokens, as `top_tokens` has them."""
-    return [Token(one.id or 0, one.token, one.logprob, one.special) for one in alternatives]
+    return [Token(one.id or 0, one.token, _known(one), one.special) for one in alternatives]
 
 
 def _texts(text: str, told: tuple[TokenLogprob, ...]) -> list[str]:
@@ -99,6 +99,10 @@ def _texts(text: str, told: tuple[TokenLogprob, ...]) -> list[str]:
             texts[place] = ""
         texts[visible[-1]] = text
     return texts
+
+
+def _known(one: TokenLogprob) -> float | None:
+    return one.logprob if one.logprob > UNLIKELY else None
 
 
 def _bytes(one: TokenLogprob) -> bytes:

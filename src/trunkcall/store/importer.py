@@ -371,8 +371,11 @@ class Importer:
         """Not ok while `run` cannot reach the database."""
         return Health(not self._trouble, self._trouble)
 
-    def import_now(self, wait: float = 10.0) -> int:
+    def import_now(self, wait: float = 10.0, upgrade: bool = True) -> int:
         """Import what is there and return the number of rows; safe beside a running server and other threads.
+
+        upgrade: make or upgrade the tables where that is needed, in a child process, which takes a while; without
+        it the rows then stay in the journal.
 
         Raises ServingError: unreachable (database away), overloaded (another import ran
         longer than `wait` seconds), conflict (ledger of a newer version), bad_request (URL),
@@ -381,7 +384,10 @@ class Importer:
         if not self._directory.is_dir():
             return 0
         with _alone(self._directory, wait), contextlib.closing(_connect(self._url)) as database:
-            _bring_up_to_date(database, self._url)
+            if upgrade:
+                _bring_up_to_date(database, self._url)
+            elif _revision(database) != REVISION:
+                return 0
             return _import_all(database, self._directory)
 
     async def run(self) -> None:

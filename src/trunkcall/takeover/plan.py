@@ -15,6 +15,8 @@ from trunkcall.config import Settings
 from trunkcall.core.errors import ServingError
 from trunkcall.home import Home, locate
 
+_TAKING_WORKERS: Final = frozenset({"fastchat_controller", "kuwa_executor", "kuwa_kernel"})
+"""Apis that ask where a caller is: workers register there, or a kernel may end an executor."""
 _HOMES: Final = 64
 """Most servers of one name at a time, when their ports do not tell them apart."""
 
@@ -53,7 +55,11 @@ def guarded(plan: Plan, guards: Guards) -> Plan:
     """The plan with its listeners closed to others; as open as the old command's without guards."""
     workers_from = guards.allow_from or (() if guards.keys else ("0.0.0.0/0", "::/0"))
     listen = tuple(
-        msgspec.structs.replace(listener, allow_from=guards.allow_from, workers_from=workers_from)
+        msgspec.structs.replace(
+            listener,
+            allow_from=guards.allow_from,
+            workers_from=workers_from if _TAKING_WORKERS.intersection(listener.apis) else (),
+        )
         for listener in plan.settings.listen
     )
     keys = (*plan.settings.keys, *guards.keys)

@@ -8,10 +8,11 @@ import msgspec
 from msgspec import Raw
 
 from trunkcall.core.errors import ServingError
-from trunkcall.workers.regexes import beyond, lark_regex
+from trunkcall.workers.regexes import lark_regex
 
 _LARK: Final = "%llguidance {}\nstart: "
 """So begins a grammar that the engine does not take for its own dialect."""
+_REGEX: Final = "structured_outputs.regex"
 _OBJECT: Final = Raw(b'{"type":"object"}')
 
 _any: Final = msgspec.json.Decoder(Any)
@@ -33,7 +34,7 @@ _format: Final = msgspec.json.Decoder(_Format | None)
 def take_regex(fields: dict[str, Raw]) -> None:
     """Put a regular expression of a request into the engine's `grammar`; other shapes of vLLM's stay.
 
-    Raises ServingError: bad_request for one that is no text, unsupported for one that looks around or back.
+    Raises ServingError: bad_request for one that is none, unsupported for one that looks around or back.
     """
     raw = fields.pop("guided_regex", None)
     told: Any = None if raw is None else _any.decode(raw)
@@ -46,15 +47,12 @@ def take_regex(fields: dict[str, Raw]) -> None:
     if told is None:
         return
     if not isinstance(told, str):
-        raise ServingError("bad_request", "structured_outputs.regex: expected a text", param="structured_outputs.regex")
-    refused = beyond(told)
-    if refused is not None:
-        raise ServingError(
-            "unsupported",
-            f"structured_outputs.regex: no answer can be held to `{refused}`; write the expression without it",
-            param="structured_outputs.regex",
-        )
-    fields["grammar"] = Raw(_encode(_LARK + lark_regex(told)))
+        raise ServingError("bad_request", f"{_REGEX}: expected a text", param=_REGEX)
+    try:
+        terminal = lark_regex(told)
+    except ServingError as error:
+        raise ServingError(error.kind, f"{_REGEX}: {error.message}", param=_REGEX) from None
+    fields["grammar"] = Raw(_encode(_LARK + terminal))
 
 
 def take_format(fields: dict[str, Raw]) -> None:
