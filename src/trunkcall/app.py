@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -18,12 +17,18 @@ import uvloop
 
 from trunkcall import __version__, config, plugins
 from trunkcall.apis.landing import curl_line
+from trunkcall.catalogue import Catalogue
 from trunkcall.config import Listener, Settings
 from trunkcall.control.access import Access, allow_calls, allow_workers
+from trunkcall.control.admission import Admission
 from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.generation import Serving
+from trunkcall.control.keyring import Keyring
+from trunkcall.control.news import News
+from trunkcall.control.operations import Reloaded
 from trunkcall.control.registry import Registry, read_records
-from trunkcall.control.services import BuildApi, Catalogue, Services
+from trunkcall.control.services import BuildApi, Operations, Services
+from trunkcall.control.stories import Stories
 from trunkcall.control.supervisor import Supervisor
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
@@ -36,9 +41,9 @@ from trunkcall.net.credentials import read_secret
 from trunkcall.net.listeners import Application, Guard, Listening, bind
 from trunkcall.net.relay import Relay
 from trunkcall.net.tls import identity
-from trunkcall.store import ledger
 from trunkcall.store.importer import Importer
 from trunkcall.store.journal import FileJournal
+from trunkcall.store.records import Records
 
 MAIN_APIS: Final = ("openai", "tgi_models", "landing", "admin", "metrics")
 """What the main port serves."""
@@ -69,6 +74,10 @@ class _Process:
         self._dispatch = Dispatch()
         self._relay = Relay(settings.stall_timeout)
         self._counters = Counters()
+        self._admission = Admission()
+        self._stories = Stories()
+        self._news = News()
+        self._keyring = Keyring()
         self._journal = FileJournal(home.journal)
         self._importer = Importer(home.journal, self._url)
         self._supervisor = Supervisor(
@@ -147,8 +156,15 @@ class _Process:
         self._stopping.set()
 
     async def _listen(self, sockets: Sequence[socket.socket], access: Access) -> list[Listening]:
-        serving = Serving(self._dispatch, self._relay, self._journal, self._counters)
-        catalogue = Catalogue(self._add, self._remove, self._usage)
+        serving = Serving(self._dispatch, self._relay, self._journal, self._counters, self._admission, self._stories)
+        operations = Operations(
+            Catalogue(self._dispatch, self._supervisor, self._home, self._settings.queue),
+            self._keyring,
+            Records(self._importer, self._url),
+            self._news,
+            self._show_settings,
+            self._reload,
+        )
         listening: list[Listening] = []
         for listener, bound in zip(self._settings.listen, sockets, strict=True):
             services = Services(
@@ -156,7 +172,7 @@ class _Process:
                 self._dispatch,
                 self._registry,
                 self._counters,
-                catalogue,
+                operations,
                 lambda: self._journal.lost,
                 allow_workers(listener.workers_from),
                 self._stopping.set,
@@ -176,6 +192,12 @@ class _Process:
         for opened in listening:
             await opened.start()
         return listening
+
+    def _show_settings(self) -> dict[str, Any]:
+        return config.show(self._settings)
+
+    async def _reload(self) -> Reloaded:
+        return Reloaded()
 
     def _guard(self, access: Access, listener: Listener) -> Guard | None:
         if not listener.allow_from:
@@ -207,28 +229,6 @@ class _Process:
             self._importer.import_now(wait=1.0, upgrade=False)
         except ServingError as error:
             log.warning("the last rows stay in the journal: %s", error.message)
-
-    async def _add(self, name: str, source: str) -> ModelView:
-        entry = config.model(name, source, base=Path.cwd(), queue=self._settings.queue)
-        for one in entry.sources:
-            plugins.check(one)
-        pool = self._supervisor.add(entry)
-        try:
-            self._home.add_model(name, source)
-        except ServingError:
-            await self._supervisor.remove(name, 0)
-            raise
-        return pool.view()
-
-    async def _remove(self, name: str) -> None:
-        self._dispatch.pool(name)
-        self._home.remove_model(name)
-        await self._supervisor.remove(name)
-
-    def _usage(self, since: str | None, by: tuple[str, ...]) -> list[dict[str, Any]]:
-        self._importer.import_now()
-        rows = ledger.usage(self._url, since=ledger.moment(since) if since else None, by=by)
-        return [msgspec.to_builtins(row) for row in rows]
 
 
 def _build_api(name: str, listener: Listener, services: Services) -> Api:

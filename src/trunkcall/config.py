@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -63,7 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     references (`env:NAME`, `file:PATH`) whose secrets are accepted as API keys; max_body
     in bytes; queue: most requests that wait for one model; stall_timeout: seconds for
     which a client may read nothing; drain_timeout: seconds that streams are given at the
-    end.
+    end; memory: bytes that engines may take together, None for what the machine has; retention:
+    seconds for which single requests stay in the ledger; access_log: a line of log for each request.
     """
 
     listen: tuple[Listener, ...] = (Listener(),)
@@ -78,6 +79,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     queue: int = 1024
     stall_timeout: float = 60.0
     drain_timeout: float = 30.0
+    memory: int | None = None
+    retention: float = 90 * 86400.0
+    access_log: bool = False
 
 
 class Flags(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,7 +213,24 @@ def model(
         queue=queue if read.queue is None else read.queue,
         key=reference(read.key, place(".key"), base) if read.key else "",
         preload=read.preload,
+        policy=read.policy,
+        weights=_weights(read, texts, place),
+        fallback=_words_of(read.fallback),
+        aliases=_words_of(read.aliases),
+        ttl=None if read.ttl is None else duration(read.ttl, place(".ttl")),
+        pinned=read.pinned,
+        recover=read.recover,
+        price=read.price,
     )
+
+
+def _weights(read: ModelEntry, texts: Sequence[str], place: Place) -> tuple[float, ...]:
+    """One weight for each replica, from one for each source."""
+    if read.weights and len(read.weights) != len(texts):
+        raise ServingError(
+            "bad_request", f"{place('.weights')}: {len(read.weights)} weights for {len(texts)} sources; give one each"
+        )
+    return tuple(weight for weight in read.weights for _ in range(read.replicas))
 
 
 def show(settings: Settings) -> dict[str, Any]:
@@ -298,6 +319,10 @@ def _read_size(value: Any, place: Place, base: Path) -> int:
     return size(value, place(""))
 
 
+def _read_memory(value: Any, place: Place, base: Path) -> int | None:
+    return None if value is None else size(value, place(""))
+
+
 def _read_keys(value: Any, place: Place, base: Path) -> tuple[str, ...]:
     return tuple(reference(word, place(""), base) for word in _words_of(value))
 
@@ -314,6 +339,9 @@ _READ: Final[dict[str, Callable[[Any, Place, Path], Any]]] = {
     "queue": _read_as_is,
     "stall_timeout": _read_duration,
     "drain_timeout": _read_duration,
+    "memory": _read_memory,
+    "retention": _read_duration,
+    "access_log": _read_as_is,
 }
 
 
@@ -459,7 +487,9 @@ def _plain_model(found: ModelSettings) -> dict[str, Any]:
     sources = [_plain(str(source)) for source in found.sources]
     default = ModelSettings(name="", sources=())
     shown: dict[str, Any] = {"source": sources[0] if len(sources) == 1 else sources}
-    for field in ("options", "slots", "queue", "key", "preload"):
+    for field in ModelSettings.__struct_fields__:
+        if field in ("name", "sources", "env"):
+            continue
         if getattr(found, field) != getattr(default, field):
             shown[field] = _plain(getattr(found, field))
     if found.env:

@@ -11,6 +11,7 @@ import msgspec
 import yaml
 
 from trunkcall.core.errors import ServingError
+from trunkcall.core.models import Policy, Price, Recover
 from trunkcall.core.text import did_you_mean
 
 FILE_NAME: Final = "trunkcall.yaml"
@@ -44,6 +45,14 @@ class ModelEntry(msgspec.Struct, forbid_unknown_fields=True):
     key: str = ""
     preload: bool = False
     replicas: _Amount = 1
+    policy: Policy = "least_loaded"
+    weights: list[Annotated[float, msgspec.Meta(gt=0)]] = []
+    fallback: _Words = []
+    aliases: _Words = []
+    ttl: _Duration | None = None
+    pinned: bool = False
+    recover: Recover = "auto"
+    price: Price = Price()
 
 
 class File(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -59,6 +68,9 @@ class File(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     queue: Annotated[int, msgspec.Meta(ge=0)] = 1024
     stall_timeout: _Duration = 60
     drain_timeout: _Duration = 30
+    memory: _Size | None = None
+    retention: _Duration = "90d"
+    access_log: bool = False
 
 
 Place = Callable[[str], str]

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from apis.kuwa_executors import Journal, Reply, ask
 
@@ -15,7 +15,7 @@ from trunkcall.backends import fastchat
 from trunkcall.control.dispatch import Dispatch, Pool, Replica
 from trunkcall.control.generation import Serving
 from trunkcall.control.registry import Record, Registry
-from trunkcall.control.services import Catalogue, Services
+from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.meter import Counters
 from trunkcall.core.models import ModelSettings, Source
@@ -176,13 +176,9 @@ async def control(
     dispatch = Dispatch()
     registry = Registry(dispatch, lambda scheme: fastchat.connect, kept)
 
-    def nobody(*_: object) -> Any:
-        raise AssertionError("not for a controller")
-
     counters = Counters()
     serving = Serving(dispatch, Relay(), Journal(), counters)
-    catalogue = Catalogue(nobody, nobody, nobody)
-    services = Services(serving, dispatch, registry, counters, catalogue, lambda: 0, allow, lambda: None)
+    services = Services(serving, dispatch, registry, counters, cast(Any, None), lambda: 0, allow, lambda: None)
     api = FastChatController(services, options)
     listening = Listening(Application([api], guard=guard), bind("127.0.0.1", port))
     await listening.start()

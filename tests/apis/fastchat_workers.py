@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 from apis.kuwa_executors import Journal, Reply, Script, ask
@@ -15,7 +15,7 @@ from trunkcall.apis.fastchat_worker import FastChatWorker, WorkerOptions
 from trunkcall.control.dispatch import Dispatch, Pool, Replica
 from trunkcall.control.generation import Serving
 from trunkcall.control.registry import Registry
-from trunkcall.control.services import Catalogue, Services
+from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.meter import Counters, Meter
 from trunkcall.core.models import ModelSettings, Source
@@ -134,7 +134,7 @@ async def worker(
         dispatch,
         Registry(dispatch, nobody),
         counters,
-        Catalogue(nobody, nobody, nobody),
+        cast(Any, None),
         lambda: 0,
         nobody,
         lambda: None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -13,7 +13,7 @@ from trunkcall.apis.kuwa_executor import ExecutorOptions, KuwaExecutor
 from trunkcall.control.dispatch import Dispatch, Pool, Replica
 from trunkcall.control.generation import Serving
 from trunkcall.control.registry import Registry
-from trunkcall.control.services import Catalogue, Services
+from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Event, Fault, Finish, Notice, Start, Text
 from trunkcall.core.meter import Counters, Meter
@@ -179,7 +179,7 @@ async def executor(
         dispatch,
         Registry(dispatch, nobody),
         counters,
-        Catalogue(nobody, nobody, nobody),
+        cast(Any, None),
         lambda: 0,
         allow,
         lambda: None,

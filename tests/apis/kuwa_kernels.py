@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from apis.kuwa_executors import FORM, Journal, Reply, Script, ask
@@ -16,7 +16,7 @@ from trunkcall.backends import kuwa
 from trunkcall.control.dispatch import Dispatch, Pool, Replica
 from trunkcall.control.generation import Serving
 from trunkcall.control.registry import Record, Registry
-from trunkcall.control.services import Catalogue, Services
+from trunkcall.control.services import Services
 from trunkcall.core.meter import Counters
 from trunkcall.core.models import ModelSettings, Source, State
 from trunkcall.core.ports import Exchange
@@ -101,12 +101,8 @@ async def kernel(
     registry = Registry(dispatch, lambda scheme: kuwa.connect, kept)
     journal, counters = Journal(), Counters()
 
-    def nobody(*_: object) -> Any:
-        raise AssertionError("not for a kernel")
-
-    catalogue = Catalogue(nobody, nobody, nobody)
     serving = Serving(dispatch, Relay(), journal, counters)
-    services = Services(serving, dispatch, registry, counters, catalogue, lambda: 0, allow, lambda: None)
+    services = Services(serving, dispatch, registry, counters, cast(Any, None), lambda: 0, allow, lambda: None)
     api = KuwaKernel(services, KuwaKernel.Options(reservation_seconds=seconds))
     listening = Listening(Application([api], guard=guard), bind("127.0.0.1", port))
     await listening.start()

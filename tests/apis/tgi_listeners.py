@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from apis.kuwa_executors import Journal, Reply, ask
@@ -17,7 +17,7 @@ from trunkcall.control.access import Access
 from trunkcall.control.dispatch import Dispatch, Pool, Replica
 from trunkcall.control.generation import Serving
 from trunkcall.control.registry import Registry
-from trunkcall.control.services import Catalogue, Services
+from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Event, Fault, Finish, Start, Text, TokenLogprob, Usage
 from trunkcall.core.meter import Counters, Meter
@@ -187,7 +187,7 @@ def services_of(dispatch: Dispatch, journal: Journal) -> Services:
         dispatch,
         Registry(dispatch, nobody),
         counters,
-        Catalogue(nobody, nobody, nobody),
+        cast(Any, None),
         lambda: 0,
         nobody,
         lambda: None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Literal, TypeVar
 from urllib.parse import parse_qs
@@ -13,6 +12,7 @@ from trunkcall.control import adapters, sleeping
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Exchange, Response, Route
+from trunkcall.store.ledger import moment
 
 _Asked = TypeVar("_Asked", bound=msgspec.Struct)
 
@@ -42,7 +42,7 @@ class Admin:
 
     def __init__(self, services: Services) -> None:
         self._dispatch = services.dispatch
-        self._catalogue = services.catalogue
+        self._operations = services.operations
 
     def routes(self) -> Sequence[Route]:
         """What is served."""
@@ -83,18 +83,19 @@ class Admin:
 
     async def _add(self, exchange: Exchange) -> None:
         entry = await _read(exchange, ModelEntry)
-        view = await self._catalogue.add(entry.name, entry.source)
+        view = await self._operations.models.add(entry.name, entry.source)
         await exchange.respond(Response(201, msgspec.json.encode(view)))
 
     async def _remove(self, exchange: Exchange) -> None:
-        await self._catalogue.remove(exchange.parameters["name"])
+        await self._operations.models.remove(exchange.parameters["name"])
         await exchange.respond(Response(200, b"{}"))
 
     async def _usage(self, exchange: Exchange) -> None:
         query = parse_qs(exchange.query.decode("latin-1"))
         since = query.get("since", [None])[0]
+        start = moment(since) if since else None
         by = tuple(word for word in query.get("by", ["model"])[0].split(",") if word)
-        rows = await asyncio.to_thread(self._catalogue.usage, since, by)
+        rows = await self._operations.records.usage(by, start)
         await exchange.respond(Response(200, msgspec.json.encode({"rows": rows})))
 
 

@@ -12,8 +12,8 @@ import msgspec
 
 from trunkcall.apis.fastchat_following import SCHEME, Following
 from trunkcall.apis.fastchat_token_ids import texts_of
+from trunkcall.control.calls import EmbedCall, GenerateCall
 from trunkcall.control.counting import CONTEXT, count
-from trunkcall.control.generation import EmbedCall, GenerateCall
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Exchange, Response, Route

@@ -10,8 +10,9 @@ import msgspec
 from msgspec import UNSET
 
 from trunkcall.apis.fastchat_fitting import Fitting
+from trunkcall.control.calls import EmbedCall, GenerateCall
 from trunkcall.control.counting import CONTEXT, READY_SECONDS, count, count_by, estimate
-from trunkcall.control.generation import EmbedCall, GenerateCall, forwards
+from trunkcall.control.lanes import forwards
 from trunkcall.control.readiness import ready_backend
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError

@@ -17,8 +17,8 @@ from trunkcall.apis.kuwa_executor_metrics import ExecutorMetrics
 from trunkcall.apis.kuwa_executor_routes import STREAM, describe, find_endpoint
 from trunkcall.apis.kuwa_registration import Registration, registered_base
 from trunkcall.apis.kuwa_slots import Slots
+from trunkcall.control.calls import GenerateCall
 from trunkcall.control.dispatch import Lease, Pool
-from trunkcall.control.generation import GenerateCall
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log

@@ -15,8 +15,8 @@ from trunkcall.apis.kuwa_records import CUT_SECONDS, SCHEME, Records
 from trunkcall.apis.kuwa_reservations import Reservations
 from trunkcall.apis.kuwa_workers import Workers
 from trunkcall.apis.openai import OpenAI
+from trunkcall.control.calls import GenerateCall
 from trunkcall.control.dispatch import Lease
-from trunkcall.control.generation import GenerateCall
 from trunkcall.control.services import Services
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.log import log

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from trunkcall.control.generation import EmbedCall, GenerateCall
+from trunkcall.control.calls import EmbedCall, GenerateCall
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Emitter, Exchange, Response, Route

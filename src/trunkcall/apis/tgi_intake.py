@@ -12,8 +12,9 @@ from trunkcall.apis.tgi_metrics import TgiMetrics
 from trunkcall.apis.tgi_options import TgiOptions
 from trunkcall.apis.tgi_pace import Noted, Pace, Silence, compute_headers, time_headers
 from trunkcall.apis.tgi_served import Served
+from trunkcall.control.calls import GenerateCall
 from trunkcall.control.dispatch import Pool
-from trunkcall.control.generation import GenerateCall, Serving
+from trunkcall.control.generation import Serving
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Backend, Emitter, Exchange, Response
 from trunkcall.core.requests import Generate, Wire

@@ -73,15 +73,17 @@ class Replica:
 class Lease:
     """The right to send one request to one replica of one generation; released once."""
 
-    __slots__ = ("_dispatch", "backend", "generation", "pool", "replica", "released")
+    __slots__ = ("_dispatch", "backend", "generation", "pool", "released", "replica", "why")
 
-    def __init__(self, dispatch: Dispatch, pool: Pool, replica: Replica) -> None:
+    def __init__(self, dispatch: Dispatch, pool: Pool, replica: Replica, why: str = "") -> None:
         assert replica.backend is not None
         self._dispatch = dispatch
         self.pool = pool
         self.replica = replica
         self.backend = replica.backend
         self.generation = replica.generation
+        self.why = why
+        """Why this replica, for people."""
         self.released = False
 
     def release(self, outcome: Outcome = "ok") -> None:
@@ -186,6 +188,10 @@ class Dispatch:
         raise ServingError(
             "no_model", f"the model {model!r} does not exist. {did_you_mean(model, self.pools)}", param="model"
         )
+
+    def find(self, model: str) -> Pool | None:
+        """The pool of a model as asked for, None when there is none."""
+        return self.pools.get(model)
 
     def lease(self, model: str, *, key: str = "", avoid: str | None = None) -> Lease | Wait:
         """A lease now, or a place in the queue.

@@ -9,22 +9,26 @@ import msgspec
 
 from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.generation import Serving
+from trunkcall.control.news import News
+from trunkcall.control.operations import Keys, Models, Records, Reloaded
 from trunkcall.control.registry import Registry
 from trunkcall.core.meter import Counters
-from trunkcall.core.models import ModelView
 from trunkcall.core.ports import Api, Exchange
 
 
-class Catalogue(msgspec.Struct, frozen=True):
+class Operations(msgspec.Struct, frozen=True):
     """What administration can do, given by the composition root.
 
-    add: make a model callable and remember it; remove: the reverse, after a drain; usage:
-    rows of the ledger, up to this second. They raise ServingError.
+    settings: as `trunkcall config show`, with origins; reload: read the file again and apply it, ServingError when it
+    is not valid, which changes nothing.
     """
 
-    add: Callable[[str, str], Awaitable[ModelView]]
-    remove: Callable[[str], Awaitable[None]]
-    usage: Callable[[str | None, tuple[str, ...]], list[dict[str, Any]]]
+    models: Models
+    keys: Keys
+    records: Records
+    news: News
+    settings: Callable[[], dict[str, Any]]
+    reload: Callable[[], Awaitable[Reloaded]]
 
 
 class Services(msgspec.Struct, frozen=True):
@@ -39,7 +43,7 @@ class Services(msgspec.Struct, frozen=True):
     dispatch: Dispatch
     registry: Registry
     counters: Counters
-    catalogue: Catalogue
+    operations: Operations
     rows_lost: Callable[[], int]
     may_register: Callable[[Exchange], None]
     stop: Callable[[], None]

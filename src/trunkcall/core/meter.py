@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from typing import Final
+from typing import Final, Literal
 
 from trunkcall.core.events import Usage
 
@@ -43,8 +43,9 @@ class ModelCounters:
 
 
 class Meter:
-    """The measurements of one request; lives from its grant to its close.
+    """The measurements and the story of one request; lives from its arrival to its close.
 
+    model: as it was asked for; served: the model that answers, another one for an alias or a fallback.
     Times are `time.monotonic()` seconds; `opened_at` is unix seconds. `chunks` counts
     pieces of answer seen so far and stands for the completion tokens until the engine's
     own count is in.
@@ -53,23 +54,30 @@ class Meter:
     __slots__ = (
         "attempts",
         "chunks",
+        "cost",
         "dropped",
+        "ended",
         "error",
         "finish",
         "first",
+        "granted",
         "id",
         "key",
-        "ended",
         "model",
         "noted",
         "opened_at",
         "protocol",
         "replica",
+        "reserved",
+        "resumed",
+        "resumes",
         "sequence",
+        "served",
         "started",
         "status",
         "stream",
         "usage",
+        "why",
     )
 
     def __init__(self, id: str, *, model: str, protocol: str, stream: bool, key: str = "") -> None:
@@ -78,9 +86,14 @@ class Meter:
         self.protocol = protocol
         self.stream = stream
         self.key = key
+        self.served = model
         self.replica = ""
+        self.why = ""
+        """Why this replica, as the last choice said."""
         self.opened_at = time.time()
         self.started = time.monotonic()
+        self.granted: float | None = None
+        """When it got its first replica; until then it waited."""
         self.first: float | None = None
         self.ended: float | None = None
         self.chunks = 0
@@ -90,10 +103,26 @@ class Meter:
         self.status = 0
         self.dropped: tuple[str, ...] = ()
         self.attempts = 0
+        self.resumes = 0
+        """How often it went on from another replica in mid-stream."""
+        self.resumed: Literal["", "exact", "text"] = ""
+        """How: as the unbroken run would have gone on, or as a continuation of its text."""
+        self.cost = 0.0
+        """What it came to at the model's prices; set when it is settled."""
+        self.reserved: object = None
+        """What admission holds for it; settled at the end."""
         self.sequence = 0
         """Assigned by the journal; unique within its writer and epoch."""
         self.noted = 0
         """The `chunks` that the journal last wrote."""
+
+    def grant(self, replica: str, served: str, why: str) -> None:
+        """It has a replica now."""
+        if self.granted is None:
+            self.granted = time.monotonic()
+        self.replica = replica
+        self.served = served
+        self.why = why
 
     def progress(self, pieces: int = 1) -> None:
         """Some more pieces of the answer have come."""
@@ -118,7 +147,7 @@ class Counters:
     def close(self, meter: Meter) -> None:
         """Count a request that has ended."""
         now = meter.ended if meter.ended is not None else time.monotonic()
-        model = self.of(meter.model)
+        model = self.of(meter.served)
         outcome = meter.error or meter.finish or "stop"
         model.outcomes[outcome] = model.outcomes.get(outcome, 0) + 1
         model.whole.observe(now - meter.started)

@@ -57,6 +57,20 @@ def is_path(text: str) -> bool:
     return _PATH.match(text) is not None
 
 
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a million tokens cost, in the operator's money; cached: of a prompt, None for its price."""
+
+    prompt: float = 0.0
+    completion: float = 0.0
+    cached: float | None = None
+
+
+Policy = Literal["least_loaded", "shortest_queue", "lottery", "weighted", "session_affinity", "prefix_affinity"]
+"""How one of a model's replicas is chosen."""
+Recover = Literal["auto", "exact", "off"]
+"""Whether a stream whose replica has died goes on: as well as can be, only where that is exact, or never."""
+
+
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One model as the operator wants it.
 
@@ -64,6 +78,9 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     env: added to the environment of engine processes; slots: most requests a replica
     serves at once (None: what the engine says, or no limit for an upstream); queue: most
     requests that wait; key: where the upstream's key stands, `env:NAME` or `file:PATH`.
+    policy: how a replica is chosen; weights: the sources' shares for `weighted`, one each; fallback: models that
+    are asked when this one cannot answer, in order; aliases: more names of it; ttl: seconds without a request
+    after which its engines end, None for never; pinned: its engines are not ended to make room for others.
     """
 
     name: str
@@ -74,6 +91,14 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     queue: int = 1024
     key: str = ""
     preload: bool = False
+    policy: Policy = "least_loaded"
+    weights: tuple[float, ...] = ()
+    fallback: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    ttl: float | None = None
+    pinned: bool = False
+    recover: Recover = "auto"
+    price: Price = Price()
 
 
 _Options = TypeVar("_Options", bound=msgspec.Struct)
@@ -127,7 +152,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     first, after which the plan is made anew (a download); engine: which one was chosen; why: the
     reason, for people; faster: what would serve the model faster here, empty for nothing; model:
     what the replica calls the model, empty for the name that was asked for; adapters: names that
-    it answers for beside, as they are.
+    it answers for beside, as they are; resumes: for what a generation that goes on in another such child is exact.
     """
 
     command: tuple[str, ...]
@@ -144,7 +169,10 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     faster: str = ""
     model: str = ""
     adapters: tuple[str, ...] = ()
+    resumes: frozenset[Resumable] = frozenset()
 
+
+Resumable = Literal["greedy", "seeded", "penalties", "grammar", "tools", "logprobs", "n"]
 
 State = Literal["off", "starting", "ready", "asleep", "draining", "failed"]
 """asleep: there, and woken by the first who asks."""
@@ -180,6 +208,7 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     replicas: tuple[ReplicaView, ...]
     adapters: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 class Health(msgspec.Struct, frozen=True):
