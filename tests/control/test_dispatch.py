@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from typing import Any
 
+import msgspec
 import pytest
 
-from trunkcall.control.dispatch import Dispatch, Lease, Pool, Replica, Wait
-from trunkcall.core.errors import ServingError
-from trunkcall.core.models import Health, ModelSettings, Source
+from trunkcall.control.breaker import CLOSED, IN_A_ROW, Breaker
+from trunkcall.control.dispatch import Dispatch, Lease, Wait
+from trunkcall.control.news import News
+from trunkcall.control.pool import Pool, Replica
+from trunkcall.core.errors import Kind, ServingError
+from trunkcall.core.models import Health, ModelSettings, Policy, Source
 
 pytestmark = pytest.mark.anyio
 
@@ -40,16 +46,33 @@ def pool_of(
     return pool
 
 
-def granted(dispatch: Dispatch, **more: str) -> Lease:
+def granted(dispatch: Dispatch, **more: Any) -> Lease:
     lease = dispatch.lease("m", **more)
     assert isinstance(lease, Lease)
     return lease
 
 
-def waiting(dispatch: Dispatch, **more: str) -> Wait:
+def waiting(dispatch: Dispatch, **more: Any) -> Wait:
     wait = dispatch.lease("m", **more)
     assert isinstance(wait, Wait)
     return wait
+
+
+async def test_a_child_that_ends_under_many_answers_is_waited_for_at_once() -> None:
+    dispatch = Dispatch()
+    pool = pool_of(dispatch, 32, managed=True)
+    (replica,) = pool.replicas
+    for lease in [granted(dispatch) for _ in range(2 * IN_A_ROW)]:
+        lease.release("failed", ServingError("upstream_error", "it closed the connection after 7 bytes"))
+    assert replica.breaker.view(0.0).state == "closed"
+    # What it answers itself counts as anybody's, until its end.
+    for lease in [granted(dispatch) for _ in range(IN_A_ROW)]:
+        lease.release("failed", ServingError("upstream_error", "it answered 500", upstream=(500, b"")))
+    assert replica.breaker.probing
+    dispatch.lost(replica, "starting", "it crashed")
+    wait = waiting(dispatch)
+    dispatch.ready(replica, Backend(), 32)
+    assert (await wait.future).replica is replica
 
 
 async def test_requests_are_spread_and_slots_come_back() -> None:
@@ -167,7 +190,7 @@ async def test_unreachable_upstream_is_avoided_while_there_is_another() -> None:
 async def test_retry_avoids_the_replica_that_failed() -> None:
     dispatch = Dispatch()
     pool_of(dispatch, 4, 4)
-    assert granted(dispatch, avoid="m/0").replica.id == "m/1"
+    assert granted(dispatch, avoid=["m/0"]).replica.id == "m/1"
 
 
 async def test_unknown_model_names_the_nearest() -> None:
@@ -202,3 +225,248 @@ async def test_removed_model_is_gone_for_new_and_waiting_callers() -> None:
         await wait.future
     with pytest.raises(ServingError):
         dispatch.lease("m")
+
+
+def failing(dispatch: Dispatch, times: int, kind: Kind = "upstream_error", **error: Any) -> None:
+    for _ in range(times):
+        granted(dispatch).release("failed", ServingError(kind, "it broke", **error))
+
+
+async def test_replica_that_fails_again_and_again_is_left_alone_and_says_why() -> None:
+    dispatch = Dispatch()
+    dispatch.news = News()
+    told: list[Any] = []
+    dispatch.news.listen(lambda kind, about: told.append((kind, about.breaker.state)))
+    pool = pool_of(dispatch, None)
+    failing(dispatch, IN_A_ROW)
+    view = pool.view().replicas[0].breaker
+    assert (view.state, view.failures, view.why) == ("open", IN_A_ROW, "it broke")
+    with pytest.raises(ServingError, match="it broke") as caught:
+        dispatch.lease("m")
+    assert caught.value.kind == "no_capacity"
+    assert 0 < (caught.value.retry_after or 0) <= 1.25
+    assert told == [("replica", "open")]
+
+
+async def test_one_request_finds_out_whether_it_works_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkcall.control.breaker.FIRST_SECONDS", 0.05)
+    dispatch = Dispatch()
+    pool_of(dispatch, None)
+    failing(dispatch, IN_A_ROW)
+    await asyncio.sleep(0.1)
+    probe = granted(dispatch)
+    wait = waiting(dispatch)
+    probe.release()
+    (await asyncio.wait_for(wait.future, 1)).release()
+    leases = [granted(dispatch) for _ in range(3)]
+    assert leases[0].replica.in_flight == 3
+
+
+async def test_those_who_wait_for_the_finding_are_told_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkcall.control.breaker.FIRST_SECONDS", 0.05)
+    dispatch = Dispatch()
+    pool_of(dispatch, None)
+    failing(dispatch, IN_A_ROW)
+    await asyncio.sleep(0.1)
+    probe = granted(dispatch)
+    wait = waiting(dispatch)
+    probe.release("failed", ServingError("upstream_error", "still broken"))
+    with pytest.raises(ServingError, match="still broken"):
+        await wait.future
+
+
+async def test_a_caller_who_leaves_proves_nothing() -> None:
+    dispatch = Dispatch()
+    pool = pool_of(dispatch, None)
+    failing(dispatch, IN_A_ROW - 1)
+    granted(dispatch).release("unused")
+    failing(dispatch, 1)
+    assert pool.view().replicas[0].breaker.state == "open"
+
+
+async def test_clock_jumps_mean_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    dispatch = Dispatch()
+    pool = pool_of(dispatch, None)
+    failing(dispatch, IN_A_ROW)
+    for jump in (-1e9, 1e9):
+        monkeypatch.setattr("time.time", lambda jump=jump: 1.7e9 + jump)
+        assert pool.view().replicas[0].breaker.state == "open"
+        with pytest.raises(ServingError, match="left alone"):
+            dispatch.lease("m")
+
+
+async def test_busy_replica_is_left_alone_for_as_long_as_it_says() -> None:
+    dispatch = Dispatch()
+    pool = pool_of(dispatch, None, None)
+    failing(dispatch, 1, "rate_limited", upstream=(429, b""), retry_after=7.0)
+    assert {granted(dispatch).replica.id for _ in range(4)} == {"m/1"}
+    failing(dispatch, 1, "upstream_error", upstream=(503, b""), retry_after=9.0)
+    with pytest.raises(ServingError, match="come back") as caught:
+        dispatch.lease("m")
+    assert (caught.value.kind, round(caught.value.retry_after or 0)) == ("overloaded", 7)
+    assert [replica.breaker.state for replica in pool.view().replicas] == ["open", "open"]
+
+
+async def test_callers_mistakes_open_nothing() -> None:
+    dispatch = Dispatch()
+    pool = pool_of(dispatch, None)
+    failing(dispatch, 50, "bad_request", upstream=(400, b""))
+    failing(dispatch, 50, "bug")
+    assert pool.view().replicas[0].breaker.state == "closed"
+
+
+async def test_new_life_of_an_engine_begins_with_a_closed_breaker() -> None:
+    dispatch = Dispatch()
+    pool = pool_of(dispatch, 4, managed=True)
+    failing(dispatch, IN_A_ROW)
+    dispatch.lost(pool.replicas[0], "starting", "killed")
+    dispatch.ready(pool.replicas[0], Backend(), 4)
+    granted(dispatch).release()
+
+
+async def test_retry_waits_for_a_busy_replica_rather_than_asking_the_one_that_failed() -> None:
+    dispatch = Dispatch()
+    pool = pool_of(dispatch, 1, 1)
+    busy = dispatch.lease_on(pool, pool.replicas[1])
+    assert busy is not None
+    wait = waiting(dispatch, avoid=["m/0"])
+    await asyncio.sleep(0)
+    assert not wait.future.done()
+    busy.release()
+    assert (await wait.future).replica.id == "m/1"
+
+
+async def test_retry_waits_for_one_that_is_being_tried_and_takes_it_once_it_speaks() -> None:
+    dispatch = Dispatch()
+    pool = pool_of(dispatch, None, None)
+    pool.replicas[1].breaker = Breaker(1, until=1.0, times=1)
+    trying = dispatch.lease_on(pool, pool.replicas[1])
+    assert trying is not None
+    assert pool.replicas[1].probed
+    assert dispatch.another("m", ["m/0"])
+    wait = waiting(dispatch, avoid=["m/0"])
+    await asyncio.sleep(0)
+    assert not wait.future.done()
+    trying.speaks()
+    assert (await wait.future).replica.id == "m/1"
+    assert pool.replicas[1].breaker is CLOSED
+    # With its failure the wait is over too.
+    pool.replicas[1].breaker = Breaker(1, until=1.0, times=1)
+    trying = dispatch.lease_on(pool, pool.replicas[1])
+    assert trying is not None
+    wait = waiting(dispatch, avoid=["m/0"])
+    trying.release("failed", ServingError("upstream_timeout", "it took too long"))
+    assert (await wait.future).replica.id == "m/0"
+
+
+async def test_who_waits_for_a_certain_replica_holds_up_nobody_else() -> None:
+    dispatch = Dispatch()
+    pool = pool_of(dispatch, 1, 1)
+    busy = dispatch.lease_on(pool, pool.replicas[1])
+    assert busy is not None
+    retries = [waiting(dispatch, key="a", avoid=["m/0"]) for _ in range(2)]
+    first = await waiting(dispatch, key="a").future
+    assert first.replica.id == "m/0"
+    second = waiting(dispatch, key="b")
+    assert not second.future.done()
+    first.release()
+    assert (await second.future).replica.id == "m/0"
+    assert not any(retry.future.done() for retry in retries)
+    busy.release()
+    assert (await retries[0].future).replica.id == "m/1"
+    assert not retries[1].future.done()
+
+
+async def test_retry_takes_the_one_that_failed_where_there_is_no_other() -> None:
+    dispatch = Dispatch()
+    pool = pool_of(dispatch, 1, 1)
+    pool.replicas[1].state = "off"
+    assert granted(dispatch, avoid=["m/0"]).replica.id == "m/0"
+
+
+async def test_the_more_important_wait_less_long() -> None:
+    dispatch = Dispatch()
+    pool_of(dispatch, 1)
+    lease = granted(dispatch)
+    low, high = waiting(dispatch, priority=-1), waiting(dispatch, priority=1)
+    assert (low.position, high.position) == (1, 0)
+    lease.release()
+    assert high.future.done()
+
+
+async def test_who_waits_in_vain_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("trunkcall.control.dispatch.time.monotonic", lambda: now)
+    dispatch = Dispatch()
+    pool = pool_of(dispatch, 1)
+    pool.mean_seconds = 10.0
+    granted(dispatch)
+    waiting(dispatch, deadline=101.0)
+    with pytest.raises(ServingError, match="1 requests waiting") as caught:
+        dispatch.lease("m", deadline=101.0)
+    assert (caught.value.kind, caught.value.retry_after) == ("overloaded", 10.0)
+    waiting(dispatch, deadline=150.0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "weights", "shares"),
+    [
+        ("weighted", (1.0, 3.0), {"m/0": 100, "m/1": 300}),
+        ("least_loaded", (), {"m/0": 400}),
+    ],
+)
+async def test_policy_of_the_settings(policy: Policy, weights: tuple[float, ...], shares: dict[str, int]) -> None:
+    dispatch = Dispatch()
+    pool = pool_of(dispatch, 8, 8)
+    pool.settings = msgspec.structs.replace(pool.settings, policy=policy, weights=weights)
+    counts: Counter[str] = Counter()
+    for _ in range(400):
+        lease = granted(dispatch)
+        counts[lease.replica.id] += 1
+        assert lease.why.startswith(policy)
+        lease.release()
+    assert counts == shares
+
+
+async def test_lottery_draws_all() -> None:
+    dispatch = Dispatch()
+    pool = pool_of(dispatch, None, None)
+    pool.settings = msgspec.structs.replace(pool.settings, policy="lottery", weights=(1.0, 3.0))
+    counts: Counter[str] = Counter()
+    for _ in range(1000):
+        lease = granted(dispatch)
+        counts[lease.replica.id] += 1
+        lease.release()
+    assert 150 < counts["m/0"] < 350
+
+
+async def test_aliases_are_names_of_the_model() -> None:
+    dispatch = Dispatch()
+    pool = pool_of(dispatch, 1)
+    pool.settings = msgspec.structs.replace(pool.settings, aliases=("other", "third"))
+    assert granted(dispatch).pool is pool
+    assert dispatch.find("other") is pool is dispatch.pool("third")
+    assert dispatch.names() == ["m", "other", "third"]
+    assert pool.view().aliases == ("other", "third")
+    with pytest.raises(ServingError, match="'other'"):
+        dispatch.pool("othr")
+    pool.settings = msgspec.structs.replace(pool.settings, aliases=("third",))
+    assert dispatch.find("other") is None
+    dispatch.remove("m")
+    assert dispatch.find("third") is None
+
+
+async def test_names_are_taken_once() -> None:
+    dispatch = Dispatch()
+    pool_of(dispatch, 1)
+    with pytest.raises(ServingError, match="exists"):
+        dispatch.check_free(ModelSettings(name="m", sources=()))
+    dispatch.check_free(ModelSettings(name="new", sources=(), aliases=("fresh",)))
+
+
+async def test_fallbacks_follow_one_another_and_end() -> None:
+    dispatch = Dispatch()
+    for name, fallback in {"a": ("b", "c"), "b": ("d", "a"), "c": ("missing",), "d": ()}.items():
+        dispatch.pools[name] = Pool(ModelSettings(name=name, sources=(), fallback=fallback), [])
+    assert dispatch.fallbacks("a") == ("b", "d", "c")
+    assert dispatch.fallbacks("d") == ()

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from trunkcall.control import registry as module
-from trunkcall.control.dispatch import Dispatch, Lease, Pool, Replica, Wait
+from trunkcall.control.dispatch import Dispatch, Lease, Wait
+from trunkcall.control.pool import Pool, Replica
 from trunkcall.control.registry import Record, Registry, Worker, judge, read_records
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import Health, ModelSettings, Source

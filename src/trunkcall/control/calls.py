@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import msgspec
 
@@ -11,6 +12,10 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Queue
 from trunkcall.core.ports import Embeds, Emitter, Generates, Response
 from trunkcall.core.requests import Embed, Generate, Vectors, Wire
+from trunkcall.core.trace import Operation
+
+_RAW_PROMPTS: Final = ("/completions", "/generate", "_stream")
+"""How the paths end whose callers have rendered the prompt themselves."""
 
 
 class GenerateCall(msgspec.Struct, frozen=True):
@@ -21,7 +26,10 @@ class GenerateCall(msgspec.Struct, frozen=True):
     None where it cannot; content_type: of a forwarded answer, None for the upstream's own;
     lease: what the caller has reserved before, released here; prepare: what the request becomes
     for the replica that will answer, where that depends on the replica; accept: told which fields the
-    replica drops, raises ServingError where no answer is better than one without them.
+    replica drops, raises ServingError where no answer is better than one without them; peek: the same as `read`
+    for whoever chooses the replica, where reading it has effects; most: gives the
+    completion tokens of all its answers together at most, or None where the caller sets no limit; None where only
+    `read` tells it; prompt_tokens: about how many the prompt has, None where that was not looked at.
     """
 
     model: str
@@ -37,6 +45,16 @@ class GenerateCall(msgspec.Struct, frozen=True):
     lease: Lease | None = None
     prepare: Callable[[Generate, Generates], Awaitable[Generate]] | None = None
     accept: Callable[[tuple[str, ...]], None] | None = None
+    peek: Callable[[], Generate] | None = None
+    most: Callable[[], int | None] | None = None
+    prompt_tokens: int | None = None
+
+    @property
+    def operation(self) -> Operation:
+        """What it is by OpenTelemetry's conventions."""
+        path = self.wire.path
+        chat = path.endswith("/chat/completions") or not path.endswith(_RAW_PROMPTS)
+        return "chat" if chat else "text_completion"
 
 
 class EmbedCall(msgspec.Struct, frozen=True):
@@ -54,6 +72,11 @@ class EmbedCall(msgspec.Struct, frozen=True):
     stream: bool = False
     lease: None = None
     prepare: Callable[[Embed, Embeds], Awaitable[Embed]] | None = None
+
+    @property
+    def operation(self) -> Operation:
+        """What it is by OpenTelemetry's conventions."""
+        return "embeddings"
 
 
 Call = GenerateCall | EmbedCall

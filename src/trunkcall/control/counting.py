@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.readiness import ready_backend
 from trunkcall.core.errors import ServingError
@@ -23,7 +25,11 @@ async def count(dispatch: Dispatch, request: Count, seconds: float = READY_SECON
 
     A backend that cannot count has them estimated. Raises ServingError as ready_backend and the backend do.
     """
-    return await count_by(await ready_backend(dispatch, request.model, seconds), request)
+    name = dispatch.pool(request.model).settings.name
+    if name != request.model:
+        # An alias is no name of the other side's.
+        request = msgspec.structs.replace(request, model=name)
+    return await count_by(await ready_backend(dispatch, name, seconds), request)
 
 
 async def count_by(backend: Backend | Embeds | Generates, request: Count) -> Tokens:

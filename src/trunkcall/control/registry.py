@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from trunkcall.control.dispatch import Dispatch, Pool, Replica
+from trunkcall.control.dispatch import Dispatch
+from trunkcall.control.pool import Pool, Replica
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
 from trunkcall.core.models import ModelSettings, Source
@@ -250,7 +251,7 @@ class Registry:
 
     def _is_ours(self, name: str) -> bool:
         """Whether the operator's settings have a model of this name."""
-        return name in self._dispatch.pools and name not in self._models
+        return name not in self._models and self._dispatch.find(name) is not None
 
     def _connect(self, scheme: str, address: str, name: str) -> Backend:
         source = Source(scheme, address)

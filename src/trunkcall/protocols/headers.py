@@ -12,6 +12,16 @@ from trunkcall.core.ports import Header
 STRICT: Final = b"x-trunkcall-strict"
 DROPPED: Final = b"x-trunkcall-dropped"
 TIMEOUT: Final = b"x-trunkcall-timeout"
+PRIORITY: Final = b"x-trunkcall-priority"
+SESSION: Final = b"x-trunkcall-session"
+"""The conversation that a request belongs to, for whoever routes by it."""
+MODEL: Final = b"x-trunkcall-model"
+"""Of an answer: the model that gave it, where that is not the one that was asked for."""
+MOST_PRIORITY: Final = 100
+TRACED: Final = b"x-trunkcall-traced"
+"""From us to a host of ours: the tokens of a greedy answer are to be told as `token_ids`; from it: they are."""
+RESUMED: Final = b"x-trunkcall-resumed"
+"""How an answer went on whose replica had died."""
 
 _YES: Final = frozenset({b"1", b"true", b"yes"})
 _UNFIT: Final = re.compile(r"[^!-+\--~]")
@@ -32,6 +42,24 @@ def read_timeout(value: bytes) -> float:
         name = TIMEOUT.decode()
         raise ServingError("bad_request", f"{name} must be a number of seconds above 0, such as 30", param=name)
     return seconds
+
+
+def read_priority(value: bytes) -> int:
+    """How soon a request is served that has to wait, higher first; ServingError (bad_request) for no such number."""
+    text = value.strip()
+    if text.lstrip(b"-").isdigit() and len(text) <= len(str(-MOST_PRIORITY)):
+        priority = int(text)
+        if -MOST_PRIORITY <= priority <= MOST_PRIORITY:
+            return priority
+    name = PRIORITY.decode()
+    raise ServingError(
+        "bad_request", f"{name} must be a whole number from -{MOST_PRIORITY} to {MOST_PRIORITY}", param=name
+    )
+
+
+def model_header(name: str) -> Header:
+    """The header that names the model which answered; what cannot stand in a header becomes `?`."""
+    return MODEL, _UNFIT.sub("?", name).encode()
 
 
 def dropped_header(names: Iterable[str]) -> Header:
