@@ -74,7 +74,7 @@ async def behind(*workers: Worker, **models: list[str]) -> AsyncIterator[tuple[F
 
 
 async def events_of(backend: FastChat, request: Generate = HELLO, noted: Meter | None = None) -> list[Event]:
-    async with backend.open(request, noted or meter()) as events:
+    async with backend.open(request, noted or meter(request.model)) as events:
         found = [event async for event in events]
     check_events(found)
     return found

@@ -129,7 +129,7 @@ async def test_open_asks_in_kuwas_words_and_answers_in_events() -> None:
         session=Session("12", "7", "de"),
         credential=Secret("sk-theirs"),
     )
-    meter = Meter("id", model="x", protocol="openai", stream=True)
+    meter = Meter("id", model="shown", protocol="openai", stream=True)
     async with backend_of(executor) as backend:
         async with backend.open(request, meter) as events:
             found: list[Event] = [event async for event in events]

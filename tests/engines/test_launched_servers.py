@@ -29,8 +29,7 @@ def config(folder: Path, name: str, **model: Any) -> Path:
 
 
 def replica(server: Server, name: str) -> dict[str, Any]:
-    models = server.get("/admin/models")["models"]
-    return next(model for model in models if model["name"] == name)["replicas"][0]
+    return server.get(f"/admin/models/{name}")["replicas"][0]
 
 
 def told(answer: Any) -> dict[str, Any]:
@@ -92,7 +91,7 @@ def test_a_caller_hears_why_it_does_not_start(serve: Serve, tmp_path: Path, does
 
 def test_a_second_engine_for_which_the_gpu_has_no_room(serve: Serve, tmp_path: Path) -> None:
     free = tmp_path / "free"
-    free.write_text("8000")
+    free.write_text("15500")
     smi = tmp_path / "nvidia-smi"
     smi.write_text(f'#!/bin/sh\necho "Tesla T4, 16000, $(cat {free})"\n')
     smi.chmod(0o755)
@@ -101,16 +100,17 @@ def test_a_second_engine_for_which_the_gpu_has_no_room(serve: Serve, tmp_path: P
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "TRUNKCALL_VLLM": str(stand_in.program(tmp_path, "vllm")),
     }
-    server = serve("--model", f"first={source}", "--model", f"second={source}", env=environment)
+    path = tmp_path / "trunkcall.yaml"
+    path.write_text(json.dumps({"models": {"first": {"source": source, "pinned": True}, "second": source}}))
+    server = serve("--config", str(path), env=environment)
     assert server.chat("first", "hello")[0] == 200
     # What the first one took.
     free.write_text("100")
     status, _, answer = server.chat("second", "hello")
-    assert status == 503
-    assert "Tesla T4 has 104.9 MB free of 16.8 GB. Remove a model that is on it" in answer["error"]["message"]
+    assert status == 507
+    assert "it needs 15.1 GB" in answer["error"]["message"]
+    assert "Unpin or remove one" in answer["error"]["message"]
     assert server.chat("first", "hello")[0] == 200
-    free.write_text("8000")
-    eventually(lambda: server.chat("second", "hello")[0] == 200, limit=20)
 
 
 def test_an_unknown_flag_is_told_in_the_engine_s_words(serve: Serve, tmp_path: Path) -> None:

@@ -256,3 +256,17 @@ def test_a_llama_server_is_told_the_same(model: Path, tmp_path: Path) -> None:
 )
 def test_prompt_batch(active: int, threads: int, batch: int) -> None:
     assert prompt_batch(active, threads) == batch
+
+
+@pytest.mark.parametrize(
+    ("options", "resumes"),
+    [
+        ({}, {"greedy", "penalties"}),
+        ({"kv": "q8_0"}, set()),
+        ({"gpu_layers": 5, "force": True}, set()),
+        ({"embeddings": True}, set()),
+    ],
+)
+def test_only_what_was_seen_to_go_on_exactly_is_declared(options: dict[str, Any], resumes: set[str]) -> None:
+    settings = ModelSettings(name="m", sources=(parse_source("pocket"),), options=options)
+    assert Pocket().plan(settings, Machine(2, 8 * 2**30)).resumes == resumes

@@ -85,6 +85,7 @@ def test_a_streamed_chat() -> None:
     emitter = ChatEmitter(chat(stream=True), stream=True)
     assert emitter.content_type == b"text/event-stream"
     assert emitter.feed(Queue(2)) == b": queue position 2\n\n"
+    assert emitter.feed(Queue(0, "loading for 3 s")) == b": queue position 0, loading for 3 s\n\n"
     assert emitter.feed(START) == b""
     first = emitter.feed(Text(0, 'a"\n'))
     head = b'data: {"id":"chatcmpl-77","object":"chat.completion.chunk","created":1760000000,"model":"m","choices":[{"index":0,"delta":'

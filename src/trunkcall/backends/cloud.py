@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from trunkcall.backends.keys import Key
-from trunkcall.backends.upstream import PROBE, entered
+from trunkcall.backends.upstream import PROBE, entered, retry_after
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.models import Health, ModelSettings
 from trunkcall.net.client import Client, Incoming, Timeouts
 
 _OF_A_KEY: Final[frozenset[Kind]] = frozenset({"unauthenticated", "forbidden"})
 _HTTP: Final = ("http", "https")
+_TOO_MANY: Final = 429
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -110,13 +111,8 @@ class Cloud:
         if error.kind in _OF_A_KEY:
             return key.refused(error.kind, error)
         if error.retry_after is None:
-            error.retry_after = _retry_after(answer)
+            error.retry_after = retry_after(answer)
+        if key.own and answer.status == _TOO_MANY:
+            # The caller's own key has asked too much: the upstream has time for others.
+            error.retry_after = None
         return error
-
-
-def _retry_after(answer: Incoming) -> float | None:
-    """The header in seconds; its other form, a date, is left alone."""
-    for name, value in answer.headers:
-        if name == b"retry-after" and value.isdigit():
-            return float(value)
-    return None

@@ -30,9 +30,11 @@ from trunkcall.core.requests import (
     Vectors,
     Wire,
 )
+from trunkcall.core.retained import Retained
 from trunkcall.net.client import Incoming, Timeouts
 from trunkcall.protocols import fastchat as codec
 from trunkcall.protocols.fastchat_questions import ask_count, ask_vectors, read_count, read_vectors
+from trunkcall.protocols.fastchat_tap import retold, until_failure
 from trunkcall.protocols.fastchat_words import COUNT_TOKEN, EMBEDDINGS, END, GENERATE_STREAM, PROTOCOL
 from trunkcall.protocols.headers import DROPPED, read_dropped
 from trunkcall.protocols.openai import requested_fields
@@ -100,7 +102,7 @@ class FastChat:
         Raises ServingError: unsupported for a route that the worker lacks, upstream_error for its failures, which the
         protocol would tell with status 200.
         """
-        name = self._model or meter.model
+        name = self._model or meter.served
         body = codec.with_model(wire.body, name)
         route = wire.path.removeprefix("/")
 
@@ -117,7 +119,7 @@ class FastChat:
 
         Raises ServingError: too_long for a prompt that leaves no room for an answer, unsupported for token ids.
         """
-        name = self._model or request.model
+        name = self._model or meter.served
 
         async def begin(stack: AsyncExitStack, single: Generate) -> Incoming:
             async def body(worker: Endpoint) -> bytes:
@@ -143,7 +145,7 @@ class FastChat:
         if len(texts) < len(request.inputs):
             raise ServingError("unsupported", "FastChat takes texts, not token ids; send the text", param="input")
         meter.dropped = tuple(name for name in requested_fields(request) if name != "encoding_format")
-        name = self._model or request.model
+        name = self._model or meter.served
         vectors: list[tuple[float, ...]] = []
         tokens = 0
         for start in range(0, len(texts), self._batch):
@@ -250,15 +252,18 @@ class FastChat:
 
 
 class Passed:
-    """Fits core.ports.Answer: a worker's bytes as they are, measured as they pass.
+    """Fits core.ports.Retains: a worker's bytes as they are, measured as they pass.
 
     Of a stream only whole objects pass, so that what is said after a break stands on its own.
     """
 
-    __slots__ = ("_answer", "_ended", "_held", "_tap", "headers", "status", "streamed")
+    __slots__ = ("_answer", "_ended", "_failure", "_held", "_kept", "_meter", "_tap", "headers", "status", "streamed")
 
     def __init__(self, answer: Incoming, meter: Meter, *, streamed: bool) -> None:
         self._answer = answer
+        self._meter = meter
+        self._kept: Retained | None = None
+        self._failure: ServingError | None = None
         self._tap = codec.FrameTap(meter)
         meter.dropped += _dropped(answer)
         self.status = answer.status
@@ -267,28 +272,52 @@ class Passed:
         self._held = b""
         self._ended = False
 
+    def retain(self) -> None:
+        """Keep what passes of a stream."""
+        if self.streamed:
+            self._kept = Retained()
+
+    def retold(self, request: Generate) -> list[Event] | None:
+        """The events of what was passed on."""
+        kept = b"" if self._kept is None else self._kept.data
+        return None if kept is None else retold(kept, request)
+
     def __aiter__(self) -> Passed:
         return self
 
     async def __anext__(self) -> bytes:
+        if self._failure is not None:
+            raise self._failure
         while not self._ended:
             try:
                 data = await self._answer.__anext__()
             except StopAsyncIteration:
                 self._ended = True
                 self._tap.end()
+                if self._kept is not None and not self._meter.finish:
+                    raise ServingError("upstream_error", "the FastChat worker's answer ended early") from None
                 if self._held:
                     return self._held
                 break
-            self._tap.feed(data)
             if not self.streamed:
+                self._tap.feed(data)
                 return data
             data = self._held + data
             end = data.rfind(END) + 1
             self._held = data[end:]
             if end:
-                return data[:end]
+                return self._pass(data[:end])
         raise StopAsyncIteration
+
+    def _pass(self, whole: bytes) -> bytes:
+        """What of whole objects passes: what the worker says of its own failure is raised where it is retained."""
+        if self._kept is not None:
+            whole, self._failure = until_failure(whole)
+            if self._failure is not None and not whole:
+                raise self._failure
+            self._kept.add(whole)
+        self._tap.feed(whole)
+        return whole
 
 
 async def _events(

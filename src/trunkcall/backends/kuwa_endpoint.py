@@ -68,15 +68,16 @@ class KuwaEndpoint:
     def forward(self, wire: Wire, meter: Meter) -> AbstractAsyncContextManager[Passed]:
         """Pass the form and the caller's headers on, and the text back."""
         body = wire.body
-        if self._model:
-            body = emit_form(read_form(FORM_TYPE, body).first() | {"name": self._model})
+        name = self._model or meter.served
+        if self._model or name != meter.model:
+            body = emit_form(read_form(FORM_TYPE, body).first() | {"name": name})
         return passed(self._ask(passed_headers(wire.headers), body), meter)
 
     def open(self, request: Generate, meter: Meter) -> AbstractAsyncContextManager[AsyncGenerator[Event]]:
         """Ask in Kuwa's words; what they cannot say is noted as dropped."""
         fields, meter.dropped = emit_fields(
             request,
-            name=self._model or request.model,
+            name=self._model or meter.served,
             history_id=request.session.conversation or fresh_id(),
             user_id=asking_user(request) or fresh_id(),
         )

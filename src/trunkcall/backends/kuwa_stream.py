@@ -15,9 +15,11 @@ from trunkcall.core.events import Event, Finish, Start
 from trunkcall.core.meter import Meter
 from trunkcall.core.ports import Header
 from trunkcall.core.requests import Generate
+from trunkcall.core.retained import Retained
 from trunkcall.net.client import Incoming
 from trunkcall.protocols.headers import DROPPED, read_dropped
 from trunkcall.protocols.kuwa import BlockReader
+from trunkcall.protocols.kuwa_answers import whole_characters
 
 FORM_TYPE: Final = b"application/x-www-form-urlencoded"
 SAID_LIMIT: Final = 1 << 20
@@ -95,28 +97,56 @@ class Pieces:
 
 
 class Passed:
-    """Fits core.ports.Answer: the pieces as they are, measured as they pass."""
+    """Fits core.ports.Retains: the pieces as they are, measured as they pass.
 
-    __slots__ = ("_meter", "_pieces", "headers", "status", "streamed")
+    While they are retained each ends with a whole character.
+    """
+
+    __slots__ = ("_held", "_kept", "_meter", "_pieces", "headers", "status", "streamed")
 
     def __init__(self, pieces: Pieces, meter: Meter) -> None:
         self._pieces = pieces
         self._meter = meter
+        self._kept: Retained | None = None
+        self._held = b""
         self.status = 200
         self.headers: list[Header] = [_CONTENT_TYPE, *pieces.reported]
         self.streamed = True
+
+    def retain(self) -> None:
+        """Keep what passes."""
+        self._kept = Retained()
+
+    def retold(self, request: Generate) -> list[Event] | None:
+        """The events of what was passed on."""
+        kept = b"" if self._kept is None else self._kept.data
+        if kept is None:
+            return None
+        reader = BlockReader()
+        return [*reader.feed(kept), *reader.end()]
 
     def __aiter__(self) -> Passed:
         return self
 
     async def __anext__(self) -> bytes:
-        try:
-            piece = await self._pieces.__anext__()
-        except StopAsyncIteration:
-            self._meter.finish = "stop"
-            raise
-        self._meter.progress()
-        return piece
+        while True:
+            try:
+                piece = await self._pieces.__anext__()
+            except StopAsyncIteration:
+                self._meter.finish = "stop"
+                held, self._held = self._held, b""
+                if held:
+                    return held
+                raise
+            self._meter.progress()
+            if self._kept is None:
+                return piece
+            piece = self._held + piece
+            end = whole_characters(piece)
+            self._held = piece[end:]
+            if end:
+                self._kept.add(piece[:end])
+                return piece[:end]
 
 
 @asynccontextmanager

@@ -12,22 +12,25 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from trunkcall.backends.keys import Key, configured_key, own_key
-from trunkcall.backends.upstream import PROBE, UpstreamOptions, entered
+from trunkcall.backends.upstream import PROBE, UpstreamOptions, entered, retry_after
 from trunkcall.backends.vllm import VllmControls
 from trunkcall.core.errors import Kind, ServingError
-from trunkcall.core.events import Event
+from trunkcall.core.events import Event, Fault, Start
 from trunkcall.core.meter import Meter
 from trunkcall.core.models import Health, ModelSettings, read_options
 from trunkcall.core.ports import Header
 from trunkcall.core.requests import Count, Embed, Generate, MessagesPrompt, Tokens, Vectors, Wire
+from trunkcall.core.trace import Trace
 from trunkcall.net.client import Client, Exchanged, Incoming
 from trunkcall.net.credentials import read_secret
 from trunkcall.protocols import openai as codec
-from trunkcall.protocols.frames import SseReader
-from trunkcall.protocols.headers import DROPPED, STRICT, read_dropped
+from trunkcall.protocols.frames import DONE_FRAME, SseReader
+from trunkcall.protocols.headers import DROPPED, STRICT, TRACED, read_dropped
 from trunkcall.protocols.openai_tokenize import emit_count, read_tokens
+from trunkcall.protocols.traceparent import trace_lines
 from trunkcall.protocols.vllm import METRICS
 
+_TRACED: Final = b"%b: 1\r\n" % TRACED
 _OPENAI_HOST: Final = "api.openai.com"
 _VARIABLES: Final = ("OPENAI_API_KEY",)
 _ACCEPTING: Final = b"Content-Type: application/json\r\nAccept: text/event-stream, application/json\r\n"
@@ -42,6 +45,8 @@ _OURS: Final = frozenset(
 """Headers that make the request what it is."""
 _OF_A_KEY: Final[dict[int, Kind]] = {401: "unauthenticated", 403: "forbidden"}
 _VECTORS: Final = "/embeddings"
+_QUOTED: Final = 100
+_TOO_MANY: Final = 429
 _NO_ROUTE: Final = frozenset({404, 405, 501})
 
 
@@ -106,8 +111,8 @@ class OpenAI:
     def forward(self, wire: Wire, meter: Meter) -> Forwarding:
         """Pass the bytes through; only the model's name and a usage option may change."""
         body = wire.body
-        model = self._model
-        renamed = model != meter.model and meter.model not in self.controls.adapters
+        model = self._called(meter.served)
+        renamed = model != meter.model
         if renamed:
             body = codec.replace_model(body, model)
         hold_usage = False
@@ -118,6 +123,10 @@ class OpenAI:
         for name, value in wire.headers:
             if name == STRICT:
                 headers += b"%b: %b\r\n" % (STRICT, value)
+            elif name == TRACED:
+                headers += _TRACED
+        if meter.trace is not None:
+            headers += trace_lines(meter.trace)
         sent = self._client.request(b"POST", self._targets.get(wire.path) or self._target(wire.path), headers, body)
         vectors = wire.path == _VECTORS
         return Forwarding(sent, meter, hold_usage, (model, meter.model) if renamed else None, self._key, vectors)
@@ -132,15 +141,16 @@ class OpenAI:
         Raises ServingError, among others unauthenticated when the request's own key is refused.
         """
         own = own_key(request.credential)
-        request, model = _choose_model(request, self._called(meter.model))
-        chat = isinstance(request.prompt, MessagesPrompt)
+        request, model = _choose_model(request, self._called(meter.served))
+        chat = _is_chat(request)
         streamed = msgspec.structs.replace(
             request, reporting=msgspec.structs.replace(request.reporting, stream=True, usage_in_stream=True)
         )
         body, dropped = (codec.emit_chat if chat else codec.emit_completion)(streamed, model)
         meter.dropped = dropped
         path = "/chat/completions" if chat else "/completions"
-        async with self._answer(self._targets[path], body, own) as answer:
+        more = _TRACED if request.reporting.traced else b""
+        async with self._answer(self._targets[path], body, own, meter.trace, more) as answer:
             lost = next((read_dropped(value) for name, value in answer.headers if name == DROPPED), ())
             meter.dropped += lost
             if "echo" in lost:
@@ -156,8 +166,8 @@ class OpenAI:
 
     async def embed(self, request: Embed, meter: Meter) -> Vectors:
         """Vectors for texts or token ids; what was dropped here or by the upstream is noted."""
-        body, meter.dropped = codec.emit_embedding(request, self._called(meter.model))
-        async with self._answer(self._targets[_VECTORS], body) as answer:
+        body, meter.dropped = codec.emit_embedding(request, self._called(meter.served))
+        async with self._answer(self._targets[_VECTORS], body, trace=meter.trace) as answer:
             meter.dropped += next((read_dropped(value) for name, value in answer.headers if name == DROPPED), ())
             return codec.read_embedding_answer(await answer.read())
 
@@ -188,15 +198,23 @@ class OpenAI:
         return self._prefix + path.encode() + self._query
 
     @asynccontextmanager
-    async def _answer(self, target: bytes, body: bytes, own: Key | None = None) -> AsyncGenerator[Incoming]:
-        """own: the caller's key, instead of the configured one."""
-        headers = self._headers if own is None else self._keyless + own.header(self._key_header)
+    async def _answer(
+        self, target: bytes, body: bytes, own: Key | None = None, trace: Trace | None = None, more: bytes = b""
+    ) -> AsyncGenerator[Incoming]:
+        """own: the caller's key, instead of the configured one; more: header lines."""
+        headers = (self._headers if own is None else self._keyless + own.header(self._key_header)) + more
+        if trace is not None:
+            headers += trace_lines(trace)
         sent = self._client.request(b"POST", target, headers, body)
         answer = await entered(sent)
         try:
             if answer.status >= 400:
                 vectors = target == self._targets[_VECTORS]
-                raise _refusal(answer.status, await answer.read(), own or self._key, vectors)
+                error = _refusal(answer, await answer.read(), own or self._key, vectors)
+                if own is not None and answer.status == _TOO_MANY:
+                    # The caller's own key has asked too much: the upstream has time for others.
+                    error.retry_after = None
+                raise error
             yield answer
         finally:
             await sent.__aexit__(None, None, None)
@@ -216,6 +234,7 @@ class Forwarding:
         "_meter",
         "_refused",
         "_rename",
+        "_retains",
         "_sent",
         "_tap",
         "_vectors",
@@ -234,6 +253,7 @@ class Forwarding:
         vectors: bool,
     ) -> None:
         self._sent = sent
+        self._retains = False
         self._key = key
         self._vectors = vectors
         self._refused: bytes | None = None
@@ -253,21 +273,50 @@ class Forwarding:
         if status in _OF_A_KEY or (self._vectors and status in _NO_ROUTE):
             await self._refuse(incoming)
             return self
+        traced = False
         for name, value in incoming.headers:
             if name == b"content-type":
-                if value.startswith(b"text/event-stream"):
-                    self.streamed = True
-                    meter, hold_usage, rename = self._meter, self._hold_usage, self._rename
-                    self._tap = codec.ChatTap(meter, streamed=True, hold_usage=hold_usage, rename=rename)
+                self.streamed = value.startswith(b"text/event-stream")
+            elif name == TRACED:
+                traced = True
             elif name == DROPPED:
                 self._meter.dropped = read_dropped(value)
+        if self.streamed:
+            meter, hold_usage, rename = self._meter, self._hold_usage, self._rename
+            self._tap = codec.ChatTap(meter, streamed=True, hold_usage=hold_usage, rename=rename, traced=traced)
         return self
+
+    def retain(self) -> None:
+        """Keep what passes of a stream, as core.ports.Retains has it."""
+        if self._tap is not None:
+            self._retains = True
+            self._tap.retain()
+
+    def retold(self, request: Generate) -> list[Event] | None:
+        """The events of what was passed on of a stream."""
+        kept = b"" if self._tap is None else self._tap.kept
+        if kept is None:
+            return None
+        reader = codec.ChatStreamReader() if _is_chat(request) else codec.CompletionStreamReader(request)
+        events = [event for payload in SseReader().feed(kept) for event in reader.feed(payload)]
+        return [self._seen(event) for event in events if not isinstance(event, Fault)]
+
+    def _seen(self, event: Event) -> Event:
+        if not isinstance(event, Start):
+            return event
+        return msgspec.structs.replace(event, model=self._rename[1] if self._rename else event.model, seen=True)
+
+    def _check_end(self, tap: codec.ChatTap) -> None:
+        """Raise for a stream that ended in order but not with its answer."""
+        kept = tap.kept
+        if not self._meter.finish and kept is not None and not kept.rstrip().endswith(DONE_FRAME.rstrip()):
+            raise ServingError("upstream_error", "the upstream's answer ended early")
 
     async def _refuse(self, incoming: Incoming) -> None:
         try:
             body = await incoming.read()
             if self.status in _OF_A_KEY or not _is_error(body):
-                raise _refusal(self.status, body, self._key, self._vectors)
+                raise _refusal(incoming, body, self._key, self._vectors)
         except BaseException:
             await self._sent.__aexit__(None, None, None)
             raise
@@ -289,12 +338,18 @@ class Forwarding:
         if tap is None:
             self._incoming = None
             body = await incoming.read() if self._refused is None else self._refused
+            if self.status < 400 and not _is_object(body):
+                raise _senseless(body)
             return codec.note_answer(body, self._meter, self._rename[1] if self._rename else None)
         while True:
+            if tap.failure is not None:
+                raise tap.failure
             try:
                 data = await incoming.__anext__()
             except StopAsyncIteration:
                 self._incoming = None
+                if self._retains:
+                    self._check_end(tap)
                 rest = tap.end()
                 if rest:
                     return rest
@@ -317,9 +372,10 @@ def _line(name: str, value: str) -> bytes:
     return f"{name}: {text}\r\n".encode()
 
 
-def _refusal(status: int, body: bytes, key: Key, vectors: bool = False) -> ServingError:
+def _refusal(answer: Incoming, body: bytes, key: Key, vectors: bool) -> ServingError:
     """An upstream's error, without the key, which it may quote; vectors: they were asked for."""
-    error = codec.read_error(status, key.hidden_in(body))
+    status = answer.status
+    error = codec.read_error(status, key.hidden_in(body), retry_after(answer))
     if vectors and status in _NO_ROUTE and not _is_error(body):
         return ServingError(
             "unsupported",
@@ -331,6 +387,23 @@ def _refusal(status: int, body: bytes, key: Key, vectors: bool = False) -> Servi
     if error.kind != "upstream_error" or status not in _OF_A_KEY:
         return error
     return key.refused(_OF_A_KEY[status], error)
+
+
+def _is_chat(request: Generate) -> bool:
+    return isinstance(request.prompt, MessagesPrompt)
+
+
+def _is_object(body: bytes) -> bool:
+    """Whether it may be an object of JSON, which each answer is: no web page, and not cut off."""
+    return body.lstrip()[:1] == b"{" and body.rstrip()[-1:] == b"}"
+
+
+def _senseless(body: bytes) -> ServingError:
+    said = body[:_QUOTED].decode(errors="replace").strip()
+    return ServingError(
+        "upstream_error",
+        f"the upstream answered with what is not OpenAI's JSON; check its URL, with its /v1 (it began: {said!r})",
+    )
 
 
 class _Error(msgspec.Struct):

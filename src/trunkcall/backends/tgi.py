@@ -22,11 +22,15 @@ from trunkcall.core.meter import Meter
 from trunkcall.core.models import Health, ModelSettings, read_options
 from trunkcall.core.ports import Header
 from trunkcall.core.requests import Count, Generate, Message, MessagesPrompt, TextPrompt, Tokens, Wire
+from trunkcall.core.retained import Retained
 from trunkcall.net.client import Incoming
 from trunkcall.protocols import fastchat
 from trunkcall.protocols import tgi as codec
+from trunkcall.protocols.frames import FrameCutter
 from trunkcall.protocols.headers import DROPPED, STRICT, read_dropped
-from trunkcall.protocols.tgi_tap import StreamTap, note_whole
+from trunkcall.protocols.tgi_errors import incomplete
+from trunkcall.protocols.tgi_tap import StreamTap, note_whole, retold, until_failure
+from trunkcall.protocols.traceparent import trace_lines
 
 _OF_A_KEY: Final = frozenset({401, 403})
 _NO_ADAPTER: Final = "tgi"
@@ -80,8 +84,10 @@ class Tgi:
     async def forward(self, wire: Wire, meter: Meter) -> AsyncGenerator[Passed]:
         """Pass the bytes through; raises ServingError, among others upstream_error when the key is refused."""
         server = self._server
-        strict = b"".join(b"%b: %b\r\n" % (STRICT, value) for name, value in wire.headers if name == STRICT)
-        async with server.send(b"POST", wire.path, wire.body, server.credential, headers=strict) as answer:
+        lines = b"".join(b"%b: %b\r\n" % (STRICT, value) for name, value in wire.headers if name == STRICT)
+        if meter.trace is not None:
+            lines += trace_lines(meter.trace)
+        async with server.send(b"POST", wire.path, wire.body, server.credential, headers=lines) as answer:
             if answer.status in _OF_A_KEY:
                 raise server.refusal(answer, await answer.read(), server.credential)
             yield Passed(answer, meter)
@@ -130,9 +136,9 @@ class Tgi:
 
 
 class Passed:
-    """Fits core.ports.Answer: the server's bytes as they are, measured as they pass."""
+    """Fits core.ports.Retains: the server's bytes as they are, measured as they pass."""
 
-    __slots__ = ("_answer", "_meter", "_tap", "headers", "status", "streamed")
+    __slots__ = ("_answer", "_cutter", "_failure", "_kept", "_meter", "_tap", "headers", "status", "streamed")
 
     def __init__(self, answer: Incoming, meter: Meter) -> None:
         self._answer = answer
@@ -143,12 +149,28 @@ class Passed:
             name == b"content-type" and value.startswith(b"text/event-stream") for name, value in answer.headers
         )
         self._tap = StreamTap(meter) if self.streamed else None
+        self._cutter: FrameCutter | None = None
+        self._kept = Retained()
+        self._failure: ServingError | None = None
+        """What the server has said of itself, while its stream is retained."""
         meter.dropped += next((read_dropped(value) for name, value in answer.headers if name == DROPPED), ())
 
     def __aiter__(self) -> Passed:
         return self
 
+    def retain(self) -> None:
+        """Keep what passes of a stream."""
+        if self._tap is not None:
+            self._cutter = FrameCutter()
+
+    def retold(self, request: Generate) -> list[Event] | None:
+        """The events of what was passed on."""
+        kept = self._kept.data
+        return None if kept is None else retold(kept, request)
+
     async def __anext__(self) -> bytes:
+        if self._cutter is not None and self._tap is not None:
+            return await self._retained(self._cutter, self._tap)
         data = await self._answer.__anext__()
         if self._tap is not None:
             self._tap.feed(data)
@@ -157,6 +179,21 @@ class Passed:
         if self.status == 200:
             note_whole(body, self._meter)
         return body
+
+    async def _retained(self, cutter: FrameCutter, tap: StreamTap) -> bytes:
+        while self._failure is None:
+            try:
+                data = cutter.feed(await self._answer.__anext__())
+            except StopAsyncIteration:
+                if not self._meter.finish:
+                    raise incomplete(stream=True) from None
+                raise
+            data, self._failure = until_failure(data)
+            if data:
+                self._kept.add(data)
+                tap.feed(data)
+                return data
+        raise self._failure
 
 
 async def _events(calls: list[Call], first: Incoming, meter: Meter) -> AsyncGenerator[Event]:

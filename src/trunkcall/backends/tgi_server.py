@@ -11,7 +11,7 @@ import msgspec
 
 from trunkcall.backends.tgi_credentials import Credential
 from trunkcall.backends.tgi_known import About, Known
-from trunkcall.backends.upstream import PROBE, entered
+from trunkcall.backends.upstream import PROBE, entered, retry_after
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.requests import Count, Generate, MessagesPrompt, TextPrompt, Tokens
 from trunkcall.net.client import Client, Incoming, Timeouts
@@ -139,10 +139,7 @@ class Server:
 
     def refusal(self, answer: Incoming, body: bytes, credential: Credential) -> ServingError:
         """An error in the server's words, without the key, which it may quote."""
-        retry_after = next(
-            (float(value) for name, value in answer.headers if name == b"retry-after" and value.isdigit()), None
-        )
-        error = codec.read_error(answer.status, credential.key.hidden_in(body), retry_after)
+        error = codec.read_error(answer.status, credential.key.hidden_in(body), retry_after(answer))
         kind = _OF_A_KEY.get(answer.status)
         return error if kind is None else credential.key.refused(kind, error)
 

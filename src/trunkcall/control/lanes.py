@@ -5,18 +5,25 @@ from __future__ import annotations
 from functools import cache
 from typing import Final, TypeGuard
 
+import msgspec
+
 from trunkcall.control.calls import Call, EmbedCall, GenerateCall
 from trunkcall.control.dispatch import Lease
+from trunkcall.control.recovery import Again, Recovery, resumable, resumes, traced
+from trunkcall.control.refusals import UpstreamRefusal, refuses
+from trunkcall.control.telling import Telling, answer_head
 from trunkcall.core.errors import ServingError
-from trunkcall.core.events import Fault, Finish, Text, Thinking, ToolCall, Usage
+from trunkcall.core.events import Usage
 from trunkcall.core.meter import Meter
-from trunkcall.core.ports import Answer, Backend, Embeds, Forwards, Generates, Header
+from trunkcall.core.ports import Answer, Backend, Embeds, Forwards, Generates, Header, Retains
 from trunkcall.net.relay import Reply
-from trunkcall.protocols.headers import DROPPED, dropped_header
+from trunkcall.protocols.headers import DROPPED, TRACED
 
 _PASSED_HEADERS: Final = frozenset(
     {b"content-type", b"retry-after", DROPPED, b"x-trunkcall-failed-by", b"cache-control"}
 )
+
+_TRACED: Final[Header] = (TRACED, b"1")
 
 
 @cache
@@ -29,9 +36,13 @@ def forwards(backend: Backend) -> TypeGuard[Forwards]:
     return _has_forward(type(backend))
 
 
-async def attempt(lease: Lease, call: Call, meter: Meter, reply: Reply) -> None:
+async def attempt(lease: Lease, call: Call, meter: Meter, reply: Reply, again: Again) -> None:
+    """Answer by the leased replica; again: gives the one on which a stream goes on that has begun here."""
     backend = lease.backend
     if call.wire.protocol in backend.protocols and forwards(backend):
+        if isinstance(call, GenerateCall) and resumable(lease):
+            await _pass_resumably(lease, backend, call, meter, reply, again)
+            return
         async with backend.forward(call.wire, meter) as answer:
             await _pass_on(answer, call, meter, reply)
     elif isinstance(call, EmbedCall):
@@ -39,18 +50,48 @@ async def attempt(lease: Lease, call: Call, meter: Meter, reply: Reply) -> None:
             raise ServingError("unsupported", f"the model {call.model!r} does not give embeddings", param="model")
         await _embed(backend, call, meter, reply)
     elif isinstance(backend, Generates):
-        await _translate(backend, call, meter, reply)
+        await _translate(lease, backend, call, meter, reply, again)
     else:
         raise ServingError("unsupported", f"the model {call.model!r} does not generate text", param="model")
+
+
+async def _pass_resumably(
+    lease: Lease, backend: Forwards, call: GenerateCall, meter: Meter, reply: Reply, again: Again
+) -> None:
+    """The forwarding lane where a stream can go on elsewhere: from then on it is translated."""
+    wire = call.wire
+    if "greedy" in resumes(lease):
+        wire = msgspec.structs.replace(wire, headers=[*wire.headers, _TRACED])
+    retaining: Retains | None = None
+    try:
+        async with backend.forward(wire, meter) as answer:
+            if isinstance(answer, Retains):
+                retaining = answer
+                retaining.retain()
+            await _pass_on(answer, call, meter, reply)
+        return
+    except ServingError as error:
+        if retaining is None or not reply.answering or not error.is_of_replica:
+            raise
+        failure = error
+    request = call.read()
+    events = retaining.retold(request)
+    if events is None:
+        raise failure
+    telling = Telling(call, request, meter, reply, keep=True)
+    telling.catch_up(events)
+    await Recovery(call, meter, lease, again).go_on(telling, failure)
 
 
 async def _pass_on(answer: Answer, call: Call, meter: Meter, reply: Reply) -> None:
     """The forwarding lane: the upstream's bytes, its status, and few of its headers."""
     meter.status = status = answer.status
     if isinstance(call, GenerateCall) and call.content_type is not None:
-        head = _head(call.content_type)
+        head = answer_head(call.content_type)
     else:
         head = [header for header in answer.headers if header[0] in _PASSED_HEADERS]
+    if refuses(status):
+        raise UpstreamRefusal(status, answer.headers, head, b"".join([piece async for piece in answer]))
     if status >= 400:
         meter.error = meter.error or "upstream_error"
         if not any(name == b"x-trunkcall-failed-by" for name, _ in head):
@@ -83,33 +124,25 @@ async def _pass_whole(answer: Answer, head: list[Header], reply: Reply) -> None:
     await reply.finish(body)
 
 
-async def _translate(backend: Generates, call: GenerateCall, meter: Meter, reply: Reply) -> None:
+async def _translate(
+    lease: Lease, backend: Generates, call: GenerateCall, meter: Meter, reply: Reply, again: Again
+) -> None:
     """The translating lane: decode, let the backend answer in events, encode."""
     request = call.read()
     if call.prepare is not None:
         request = await call.prepare(request, backend)
-    async with backend.open(request, meter) as events:
-        _refuse_dropped(call, meter)
-        emitter = call.emitter(request)
-        async for event in events:
-            _note(event, meter)
-            if isinstance(event, Fault):
-                raise event.error
-            data = emitter.feed(event)
-            if not data:
-                continue
-            reply.answering = True
-            if not reply.started:
-                await reply.begin(200, stream_head(emitter.content_type, meter.dropped))
-            await reply.write(data)
-    rest = emitter.end()
-    meter.status = 200
-    reply.answering = True
-    if not reply.started:
-        head = _head(emitter.content_type, meter.dropped)
-        head.append((b"content-length", b"%d" % len(rest)))
-        await reply.begin(200, head)
-    await reply.finish(rest)
+    telling: Telling | None = None
+    try:
+        async with backend.open(traced(lease, request), meter) as events:
+            _refuse_dropped(call, meter)
+            telling = Telling(call, request, meter, reply, keep=resumable(lease))
+            await telling.tell(events)
+    except ServingError as error:
+        if telling is None or not telling.kept or not error.is_of_replica:
+            raise
+        await Recovery(call, meter, lease, again).go_on(telling, error)
+    else:
+        await telling.end()
 
 
 async def _embed(backend: Embeds, call: EmbedCall, meter: Meter, reply: Reply) -> None:
@@ -121,22 +154,10 @@ async def _embed(backend: Embeds, call: EmbedCall, meter: Meter, reply: Reply) -
     meter.usage = Usage(vectors.prompt_tokens, 0)
     meter.status = 200
     body = call.emit(vectors, request)
-    head = _head(b"application/json", meter.dropped)
+    head = answer_head(b"application/json", meter)
     head.append((b"content-length", b"%d" % len(body)))
     await reply.begin(200, head)
     await reply.finish(body)
-
-
-def _note(event: object, meter: Meter) -> None:
-    match event:
-        case Text() | Thinking() | ToolCall():
-            meter.progress()
-        case Usage():
-            meter.usage = event
-        case Finish():
-            meter.finish = event.reason
-        case _:
-            pass
 
 
 def _refuse_dropped(call: Call, meter: Meter) -> None:
@@ -149,14 +170,3 @@ def _refuse_dropped(call: Call, meter: Meter) -> None:
             "Leave them out, or send the request without x-trunkcall-strict",
             param=meter.dropped[0],
         )
-
-
-def _head(content_type: bytes, dropped: tuple[str, ...] = ()) -> list[Header]:
-    head: list[Header] = [(b"content-type", content_type)]
-    if dropped:
-        head.append(dropped_header(dropped))
-    return head
-
-
-def stream_head(content_type: bytes, dropped: tuple[str, ...] = ()) -> list[Header]:
-    return [*_head(content_type, dropped), (b"cache-control", b"no-cache")]

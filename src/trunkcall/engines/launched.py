@@ -131,6 +131,11 @@ def estimate(name: str, path: str, options: LaunchedOptions, machine: Machine, *
     return sum(need.values())
 
 
+def claimed(need: int, share: float, machine: Machine, gpus: int) -> int:
+    """Bytes that an engine takes which takes a share of each of so many GPUs, however little its model needs."""
+    return max(need, int(sum(sorted(machine.gpu_memory, reverse=True)[:gpus]) * share))
+
+
 def adapter(name: str, path: str, model: str) -> str:
     """The absolute path of a PEFT folder; a name elsewhere stays as it is. model: the path or URL of its base.
 

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import msgspec
 
 from trunkcall.core.errors import ServingError
-from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, read_options
+from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, Resumable, read_options
 from trunkcall.core.text import nearest
 from trunkcall.engines.gguf import Head, read_adapter, read_head
 from trunkcall.engines.llama_server import server_command
@@ -140,11 +140,21 @@ def _plan(model: ModelSettings, machine: Machine, path: Path, default_slots: int
         protocol="openai",
         slots=slots,
         memory=sum(need.values()),
+        gpus=len(machine.gpus) if options.gpu_layers else 0,
         grace=GRACE_SECONDS,
         engine="llamacpp",
         why=WHY + (NO_GPU if options.gpu_layers and not options.server and not _has_gpu(machine) else ""),
         faster=GPU_LAYERS if machine.gpus and not options.gpu_layers else "",
+        resumes=_resumes(options),
     )
+
+
+def _resumes(options: LlamaCppOptions) -> frozenset[Resumable]:
+    """What was seen to go on byte for byte, and in which circumstances (docs/decisions/0009)."""
+    foreign = options.server or options.draft or options.mmproj
+    if foreign or options.gpu_layers or options.kv != "f16" or options.embeddings:
+        return frozenset()
+    return frozenset(("greedy", "penalties"))
 
 
 def _has_gpu(machine: Machine) -> bool:

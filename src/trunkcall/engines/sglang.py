@@ -16,6 +16,7 @@ from trunkcall.engines.launched import (
     LaunchedOptions,
     Positive,
     adapter,
+    claimed,
     estimate,
     fetched_first,
     find_model,
@@ -27,6 +28,8 @@ from trunkcall.protocols.outside_host import OutsideSettings
 
 ENGINE: Final = "sglang"
 DEFAULT_SLOTS: Final = 256
+DEFAULT_SHARE: Final = 0.85
+"""Of each GPU's memory, about what SGLang chooses by itself."""
 PROCESS_BYTES: Final = 2 * 2**30
 
 
@@ -75,7 +78,13 @@ class Sglang:
             ),
             protocol="openai",
             slots=slots,
-            memory=estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES),
+            memory=claimed(
+                estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES),
+                options.memory_share or DEFAULT_SHARE,
+                machine,
+                gpus,
+            ),
+            gpus=gpus,
             start_timeout=options.start_seconds + LATE_SECONDS,
             grace=GRACE_SECONDS,
             engine=ENGINE,

@@ -13,6 +13,7 @@ from trunkcall.engines.launched import (
     RUNNER_SECONDS,
     LaunchedOptions,
     adapter,
+    claimed,
     estimate,
     fetched_first,
     find_model,
@@ -25,6 +26,8 @@ from trunkcall.protocols.outside_host import OutsideSettings
 ENGINE: Final = "tgi-server"
 DEFAULT_SLOTS: Final = 128
 """The launcher's own."""
+DEFAULT_SHARE: Final = 1.0
+"""Of each GPU's memory, TGI's own."""
 PROCESS_BYTES: Final = 2 * 2**30
 
 _PLACES: Final = {
@@ -70,7 +73,13 @@ class Tgi:
             ),
             protocol="openai",
             slots=slots,
-            memory=estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES),
+            memory=claimed(
+                estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES),
+                options.memory_share or DEFAULT_SHARE,
+                machine,
+                gpus,
+            ),
+            gpus=gpus,
             start_timeout=options.start_seconds + LATE_SECONDS,
             grace=GRACE_SECONDS,
             engine=ENGINE,

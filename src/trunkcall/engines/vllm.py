@@ -18,6 +18,7 @@ from trunkcall.engines.launched import (
     LaunchedOptions,
     Positive,
     adapter,
+    claimed,
     estimate,
     fetched_first,
     find_model,
@@ -25,11 +26,14 @@ from trunkcall.engines.launched import (
     runner,
     words,
 )
+from trunkcall.protocols.fetching import amount
 from trunkcall.protocols.outside_host import OutsideSettings
 
 ENGINE: Final = "vllm"
 DEFAULT_SLOTS: Final = 256
 """vLLM's own, where it does not find that more fit."""
+DEFAULT_SHARE: Final = 0.9
+"""Of each GPU's memory, vLLM's own."""
 PROCESS_BYTES: Final = 1536 * 2**20
 """Its three processes without weights; measured 1.5 GB on a CPU."""
 RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -83,6 +87,14 @@ class Vllm:
             return fetched_first(ENGINE, path, slots)
         gpus = options.tensor_parallel * options.pipeline_parallel if machine.gpus and build != "cpu" else 0
         on_cpu = build == "cpu" and not chosen
+        need = (
+            0
+            if _own_format(options.args)
+            else estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES)
+        )
+        share = _share(options)
+        if not options.force:
+            _check_share(model.name, share, machine, gpus)
         return LaunchSpec(
             command=runner(
                 OutsideSettings(
@@ -101,9 +113,8 @@ class Vllm:
                 **(_SLEEPING if options.sleep else {}),
                 **(_ADAPTING if options.runtime_lora else {}),
             },
-            memory=0
-            if _own_format(options.args)
-            else estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES),
+            memory=claimed(need, share, machine, gpus),
+            gpus=gpus,
             start_timeout=options.start_seconds + LATE_SECONDS,
             grace=GRACE_SECONDS,
             engine=ENGINE,
@@ -111,6 +122,27 @@ class Vllm:
             model=model.sources[0].model,
             adapters=tuple(name for name in options.lora if name not in (model.name, model.sources[0].model)),
         )
+
+
+def _share(options: VllmOptions) -> float:
+    """Of each GPU's memory, what vLLM takes; 0 where `args` say so in their own way."""
+    if any(word.startswith("--gpu-memory-utilization") for word in options.args):
+        return 0.0
+    return options.memory_share or DEFAULT_SHARE
+
+
+def _check_share(name: str, share: float, machine: Machine, gpus: int) -> None:
+    """vLLM refuses to start where its share of a GPU is not free, also when the model needs less."""
+    roomy = sorted(zip(machine.gpu_free, machine.gpu_memory, machine.gpus, strict=False), reverse=True)[:gpus]
+    for free, whole, gpu in roomy:
+        if whole * share > free:
+            raise ServingError(
+                "bad_request",
+                f"model {name!r}: vLLM takes {share:.0%} of a GPU, {amount(whole * share)} of {gpu}, which has "
+                f"{amount(free)} free. Remove a model that is on it, or set the option memory_share to less than "
+                f"{free / whole:.2f}",
+                param="memory_share",
+            )
 
 
 def built_for(program: str) -> Build:

@@ -9,17 +9,20 @@ import msgspec
 from msgspec import Raw
 
 from trunkcall.core.errors import ServingError
-from trunkcall.core.events import Usage
+from trunkcall.core.events import Event, Fault, Usage
 from trunkcall.core.meter import Meter
+from trunkcall.core.requests import Generate
 from trunkcall.protocols.fastchat_errors import error_of
 from trunkcall.protocols.fastchat_frames import FrameCutter, read_frame
-from trunkcall.protocols.fastchat_words import OK
+from trunkcall.protocols.fastchat_replies import FrameReader
+from trunkcall.protocols.fastchat_words import END, OK
 from trunkcall.protocols.openai_decode import check_text, decode
 from trunkcall.protocols.openai_lane import replace_model
 
 _TELLING: Final = re.compile(rb'"finish_reason"\s*:\s*"|"error_code"\s*:\s*[1-9]')
 
 
+_FAILING: Final = re.compile(rb'"error_code"\s*:\s*[1-9]')
 _EMPTY: Final = re.compile(rb"\s*\{\s*\}\s*")
 
 
@@ -88,3 +91,27 @@ class FrameTap:
             return
         meter.finish = frame.reason
         meter.usage = frame.counts or meter.usage
+
+
+def until_failure(data: bytes) -> tuple[bytes, ServingError | None]:
+    """Whole objects up to the one that tells of the worker's own failure, and that failure; None for no such object."""
+    passed: list[bytes] = []
+    for one in data.split(END)[:-1] if _FAILING.search(data) else ():
+        error = _error_in(one)
+        if error is not None and error.is_of_replica:
+            return b"".join(passed), error
+        passed.append(one + END)
+    return data, None
+
+
+def retold(data: bytes, request: Generate) -> list[Event]:
+    """The events of the objects in the beginning of a stream; request: as FastChat's api reads it."""
+    return [event for event in FrameReader(request).feed(data) if not isinstance(event, Fault)]
+
+
+def _error_in(data: bytes) -> ServingError | None:
+    try:
+        frame = read_frame(data)
+    except ServingError:
+        return None
+    return None if frame.error_code == OK else error_of(frame.error_code, frame.text)

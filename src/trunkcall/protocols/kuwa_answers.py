@@ -156,3 +156,13 @@ def _beginning(text: str, mark: str) -> int:
     if "<" not in text[1 - len(mark) :]:
         return 0
     return next((size for size in range(len(mark) - 1, 0, -1) if text.endswith(mark[:size])), 0)
+
+
+def whole_characters(data: bytes) -> int:
+    """How many bytes of UTF-8 there are before a character at the end that is cut in two."""
+    for back in range(1, min(4, len(data) + 1)):
+        byte = data[-back]
+        if byte & 0xC0 != 0x80:
+            size = 1 if byte < 0xC0 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(data) - back if size > back else len(data)
+    return len(data)

@@ -146,7 +146,7 @@ class ChatEmitter(_Answer):
                 end = reason + self._stop_reason(event)
                 return b'%b%b{},"logprobs":null,"finish_reason":%b}]}\n\n' % (opened, self._heads[event.index], end)
             case Start():
-                chunk = _chunk_head(named("chatcmpl-", event.id), "chat.completion.chunk", self._request.model, event)
+                chunk = _chunk_head("chatcmpl-", "chat.completion.chunk", self._request.model, event)
                 self._head = b"data: %b" % chunk
                 return b"".join([self._feed(notice) for notice in self._early])
             case Usage():
@@ -240,7 +240,7 @@ class CompletionEmitter(_Answer):
                 end = reason + self._stop_reason(event)
                 return b'%b%b"","logprobs":null,"finish_reason":%b}]}\n\n' % (opened, self._heads[event.index], end)
             case Start():
-                chunk = _chunk_head(named("cmpl-", event.id), "text_completion", self._request.model, event)
+                chunk = _chunk_head("cmpl-", "text_completion", self._request.model, event)
                 self._head = b"data: %b" % chunk
                 return b"".join([self._feed(notice) for notice in self._early])
             case Usage():
@@ -297,7 +297,7 @@ class CompletionEmitter(_Answer):
 
 def comment_frame(event: Queue) -> bytes:
     """That the request waits, as a comment in the stream."""
-    return comment(f"queue position {event.position}")
+    return comment(f"queue position {event.position}" + (f", {event.loading}" if event.loading else ""))
 
 
 def _special_only(tokens: tuple[TokenLogprob, ...] | None) -> bool:
@@ -305,8 +305,10 @@ def _special_only(tokens: tuple[TokenLogprob, ...] | None) -> bool:
     return all(token.special for token in tokens or ())
 
 
-def _chunk_head(id: str, object: str, model: str, start: Start) -> bytes:
-    """The members that all chunks of a stream share, without the closing brace."""
+def _chunk_head(prefix: str, object: str, model: str, start: Start) -> bytes:
+    """The members that all chunks of a stream share, without the closing brace; prefix: of the id."""
+    id = start.id if start.seen else named(prefix, start.id)
+    model = start.model if start.seen else model
     fields: dict[str, Any] = {"id": id, "object": object, "created": start.created, "model": model}
     if start.fingerprint is not None:
         fields["system_fingerprint"] = start.fingerprint

@@ -25,7 +25,9 @@ from trunkcall.protocols.openai_requests import SAMPLING_FIELDS
 
 _encode = msgspec.json.Encoder().encode
 
-_ALWAYS: Final = frozenset({"model", "messages", "prompt", "input", "stream", "stream_options", "encoding_format"})
+_ALWAYS: Final = frozenset({"model", "messages", "prompt", "input", "stream", "stream_options", "encoding_format"}) | {
+    "add_generation_prompt"
+}
 
 _CHAT_ONLY: Final = (
     "tools",
@@ -179,6 +181,8 @@ def _add_common(fields: dict[str, Any], request: Generate, own: Fields) -> None:
             fields["stream_options"] = {"include_usage": True}
     if reporting.token_ids:
         fields["return_token_ids"] = True
+    if request.begun:
+        fields["begun_token_ids"] = request.begun
     if request.user is not UNSET:
         fields["user"] = request.user
 
@@ -212,6 +216,8 @@ def _add_chat_only(fields: dict[str, Any], request: Generate, dropped: list[str]
         fields["chat_template_kwargs"] = templating.template_arguments
     if templating.continue_final_message:
         fields["continue_final_message"] = True
+        # vLLM refuses the two together, and its default is both.
+        fields["add_generation_prompt"] = False
     if request.reporting.prompt_logprobs and not _prompt_by_echo(request):
         dropped.append("prompt_logprobs")
 

@@ -18,6 +18,23 @@ class Head(msgspec.Struct, frozen=True):
     stream: bool
     usage_in_stream: bool
     has_stream_options: bool
+    lengths: tuple[Raw, Raw, Raw, Raw] = (Raw(b""), Raw(b""), Raw(b""), Raw(b""))
+    """max_tokens, max_completion_tokens, n and best_of as they stand there, empty where they do not."""
+
+    def most(self) -> int | None:
+        """The most completion tokens of all choices for one prompt together; None where no limit can be read.
+
+        What is wrong with the numbers is told by who answers.
+        """
+        tokens, completion_tokens, choices, tries = self.lengths
+        most = _number(tokens)
+        if completion_tokens:
+            other = _number(completion_tokens)
+            # Of two spellings an engine may take either.
+            most = other if most is None or (other is not None and other > most) else most
+        if most is None or not (choices or tries):
+            return most
+        return most * max(1, _number(choices) or 1, _number(tries) or 1)
 
 
 class _StreamOptions(msgspec.Struct):
@@ -28,6 +45,10 @@ class _HeadFields(msgspec.Struct):
     model: str
     stream: bool | None = None
     stream_options: _StreamOptions | None | UnsetType = UNSET
+    max_tokens: Raw = Raw(b"")
+    max_completion_tokens: Raw = Raw(b"")
+    n: Raw = Raw(b"")
+    best_of: Raw = Raw(b"")
 
 
 class _Moved(msgspec.Struct):
@@ -52,6 +73,8 @@ _MODEL: Final = re.compile(rb'"model"\s*:\s*(' + _STRING + rb")")
 _NEAR: Final = 256
 """A `model` key within so many bytes is looked for from the front, others from the back."""
 
+_MOST_DIGITS: Final = 15
+
 _ASK: Final = b'"stream_options":{"include_usage":true}'
 
 
@@ -63,9 +86,19 @@ def read_head(body: bytes) -> Head:
     check_text(body)
     fields = decode(_head, body)
     options = fields.stream_options
+    lengths = fields.max_tokens, fields.max_completion_tokens, fields.n, fields.best_of
     if options is UNSET:
-        return Head(fields.model, fields.stream is True, False, False)
-    return Head(fields.model, fields.stream is True, options is not None and options.include_usage is True, True)
+        return Head(fields.model, fields.stream is True, False, False, lengths)
+    asked = options is not None and options.include_usage is True
+    return Head(fields.model, fields.stream is True, asked, True, lengths)
+
+
+def _number(raw: Raw) -> int | None:
+    """A whole number that is not negative; None for anything else."""
+    if not raw:
+        return None
+    digits = bytes(raw)
+    return int(digits) if digits.isdigit() and len(digits) <= _MOST_DIGITS else None
 
 
 def replace_model(body: bytes, name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Watching forwarded OpenAI answers: usage, finish and errors are noted while the bytes pass."""
+"""Watching forwarded OpenAI answers: usage, finish and errors are noted while the bytes pass, which can be kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from trunkcall.core.errors import ServingError
 from trunkcall.core.meter import Meter
+from trunkcall.core.retained import Retained
 from trunkcall.protocols.frames import DONE, FrameCutter, frames, payloads, sse
 from trunkcall.protocols.openai_errors import read_error
 from trunkcall.protocols.openai_lane import model_span, replace_model
@@ -31,6 +33,9 @@ _tapped = msgspec.json.Decoder(_Tapped)
 _TELLING: Final = re.compile(rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|"error"\s*:')
 _UNFINISHED: Final = re.compile(rb'"finish_reason"\s*:\s*null[^\n]{0,96}\n\n\Z')
 
+_TRACE: Final = re.compile(rb',"token_ids":\[[\d,]*\]')
+"""As our hosts write it; in a text its quotes would be escaped."""
+
 _NOTHING: Final = b"\0"
 """Occurs in no answer."""
 
@@ -43,16 +48,29 @@ class ChatTap:
 
     streamed: the answer is server-sent events; else it is one JSON object.
     hold_usage: the usage was asked for by us, so its frame is kept from the client.
-    rename: (the upstream's name of the model, the name to show instead).
+    rename: (the upstream's name of the model, the name to show instead); traced: the answer's tokens are told for us
+    alone, so they are cut out.
     """
 
-    def __init__(self, meter: Meter, *, streamed: bool, hold_usage: bool, rename: tuple[str, str] | None) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        *,
+        streamed: bool,
+        hold_usage: bool,
+        rename: tuple[str, str] | None,
+        traced: bool = False,
+    ) -> None:
         self._meter = meter
         self._streamed = streamed
         self._hold_usage = hold_usage
         self._name = rename[1] if rename is not None else None
         self._cutter = FrameCutter()
         self._pieces: list[bytes] = []
+        self._raw = FrameCutter() if traced else None
+        self._kept: Retained | None = None
+        self.failure: ServingError | None = None
+        """What the upstream said of its own failure while its frames are retained; nothing passes from there on."""
         # The end of a frame that tells nothing, learned from this stream. Whether a batch holds nothing
         # else is then one count: 0.2 us for a frame where looking for each telling key takes 0.8.
         # Relies on one choice a frame, as servers send it, and on a last usage outside unfinished choices.
@@ -69,6 +87,10 @@ class ChatTap:
 
         Raises ServingError (upstream_error) when a frame is over frames.FRAME_LIMIT.
         """
+        if self._kept is not None:
+            self._kept.add(data)
+        if self._raw is not None:
+            data = _TRACE.sub(b"", self._raw.feed(data))
         if not self._cutter.tail and data.endswith(self._plain):
             # Each frame of this shape has two line ends, and no other line end is left over.
             count = data.count(b"\n") >> 1
@@ -80,6 +102,15 @@ class ChatTap:
                     self._meter.progress(count)
                     return data.replace(self._named, self._renamed)
         return self._feed(data)
+
+    def retain(self) -> None:
+        """Keep what passes, as it came."""
+        self._kept = Retained()
+
+    @property
+    def kept(self) -> bytes | None:
+        """What was kept, with what never became a whole frame; None when there was too much."""
+        return None if self._kept is None else self._kept.data
 
     def _feed(self, data: bytes) -> bytes:
         if not self._streamed:
@@ -102,6 +133,8 @@ class ChatTap:
             start = before + 2 if before >= 0 else at
             end = whole.index(b"\n\n", found.end()) + 2
             pieces += (self._quiet(whole[at:start]), self._frame(whole[start:end]))
+            if self.failure is not None:
+                return b"".join(pieces)
             at = end
         pieces.append(self._quiet(whole[at:]))
         return b"".join(pieces)
@@ -143,8 +176,15 @@ class ChatTap:
         if not found or found[0] == DONE:
             return frame
         payload = found[0]
-        if _TELLING.search(payload) and _note(payload, self._meter) and self._hold_usage:
+        if self.failure is not None:
             return b""
+        if _TELLING.search(payload):
+            if self._kept is not None:
+                self.failure = _own_failure(payload)
+                if self.failure is not None:
+                    return b""
+            if _note(payload, self._meter) and self._hold_usage:
+                return b""
         self._meter.progress()
         if self._name is None:
             return frame
@@ -165,6 +205,16 @@ class ChatTap:
             return self._frame(rest) if rest else b""
         answer = note_answer(b"".join(self._pieces), self._meter, self._name)
         return answer if self._name is not None else b""
+
+
+def _own_failure(payload: bytes) -> ServingError | None:
+    """What a frame says of the upstream's own failure."""
+    try:
+        told = _tapped.decode(payload).error
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    error = read_error(200, payload) if told and told != NULL else None
+    return error if error is not None and error.is_of_replica else None
 
 
 def note_answer(body: bytes, meter: Meter, name: str | None = None) -> bytes:

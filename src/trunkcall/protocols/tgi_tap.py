@@ -1,4 +1,4 @@
-"""Forwarding TGI's answers: what passes is noted, not changed."""
+"""Forwarding TGI's answers: what passes is noted, not changed, and can be told again."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from typing import Final
 
 import msgspec
 
-from trunkcall.core.events import FinishReason, Usage
+from trunkcall.core.errors import ServingError
+from trunkcall.core.events import Event, FinishReason, Usage
 from trunkcall.core.meter import Meter
-from trunkcall.protocols.frames import SseReader
+from trunkcall.core.requests import Generate
+from trunkcall.protocols.frames import SseReader, frames, payloads
+from trunkcall.protocols.tgi_errors import STATUS_OK, read_error
+from trunkcall.protocols.tgi_replies import StreamReader
 from trunkcall.protocols.tgi_words import LENGTH
 
 
@@ -28,6 +32,7 @@ class _Told(msgspec.Struct):
 _told: Final = msgspec.json.Decoder(_Told)
 _whole: Final = msgspec.json.Decoder(_Told | list[_Told])
 _UNFINISHED: Final = b'"generated_text":null'
+_ERROR: Final = b'"error"'
 
 
 class StreamTap:
@@ -43,6 +48,32 @@ class StreamTap:
             self._meter.progress()
             if _UNFINISHED not in payload:
                 _note(payload, self._meter, self._meter.chunks)
+
+
+def until_failure(data: bytes) -> tuple[bytes, ServingError | None]:
+    """Whole frames up to the one that tells of the server's own failure, and that failure; None for no such frame."""
+    passed: list[bytes] = []
+    for frame in frames(data) if _ERROR in data else ():
+        error = next(filter(None, map(_error_in, payloads(frame))), None)
+        if error is not None and error.is_of_replica:
+            return b"".join(passed), error
+        passed.append(frame)
+    return data, None
+
+
+def retold(data: bytes, request: Generate) -> list[Event]:
+    """The events of the frames in the beginning of a stream; request: as TGI's api reads it."""
+    stops = tuple(request.stops.strings or ())
+    reader = StreamReader(None, stops=stops, kept=request.stops.include)
+    return [event for payload in SseReader().feed(data) for event in reader.feed(payload)]
+
+
+def _error_in(payload: bytes) -> ServingError | None:
+    try:
+        told = _told.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return None if told.error is None else read_error(STATUS_OK, payload)
 
 
 def note_whole(body: bytes, meter: Meter) -> None:

@@ -51,6 +51,12 @@ _PER_TOKEN: Final = ("logprobs", "return_token_ids", _INCLUDE)
 _FORMS: Final = frozenset(("grammar", "json_schema", "parse_tool_calls"))
 """With one of these a caller says what an answer looks like, or reads it himself."""
 
+_BEGUN: Final = "begun_token_ids"
+_NO_PLAIN_TEXT: Final = (*_FORMS, "tools", "response_format", "echo")
+"""With one of these the tokens so far are not all that the rest of an answer depends on."""
+_TOLD_ANYWAY: Final = ("logprobs", "return_token_ids", _INCLUDE)
+_TRACE: Final = {"post_sampling_probs": _TRUE, "timings_per_token": _TRUE}
+
 _NO_DIFFERENCE: Final[dict[str, tuple[bytes, ...]]] = {
     "store": (b"false",),
     "metadata": (b"{}",),
@@ -82,7 +88,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     by side; prompts: of completions; n: answers per prompt; logprobs: alternatives per token;
     ids: the tokens of prompts and answers are told; stops: strings that end an answer; include: they
     stay in it; echo: texts that the answers begin with, one per prompt; scored: with their
-    probabilities; forced: the text is a tool call (`forced_calls`); dropped: fields that this engine ignores.
+    probabilities; forced: the text is a tool call (`forced_calls`); traced: the one answer's tokens are told beside
+    its text (`traced`); begun: tokens that it has already (`begun`); dropped: fields that this engine ignores.
     """
 
     chat: bool
@@ -99,6 +106,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     echo: tuple[str, ...] = ()
     scored: bool = False
     forced: bool = False
+    traced: bool = False
+    begun: tuple[int, ...] = ()
     dropped: tuple[str, ...] = ()
 
 
@@ -126,6 +135,7 @@ class _Sampled(msgspec.Struct, frozen=True):
     include_stop_str_in_output: bool | None = None
     return_token_ids: bool | None = None
     timings_per_token: bool | None = None
+    begun_token_ids: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] | None = None
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -181,16 +191,22 @@ def _ends_with_assistant(fields: dict[str, msgspec.Raw]) -> bool:
     return bool(turns) and turns[-1].role == "assistant"
 
 
-def read_chat(body: bytes, able: Abilities, drafted: bool = False) -> Asked:
-    """A chat completions request; drafted: a draft model proposes tokens.
+def read_chat(body: bytes, able: Abilities, drafted: bool = False, *, traced: bool = False) -> Asked:
+    """A chat completions request; drafted: a draft model proposes tokens; traced: tokens are to be told where they can.
 
-    Raises ServingError (bad_request) that names the field at fault.
+    Raises ServingError (bad_request, unsupported) that names the field at fault.
     """
     asked, fields = _read(body, _chat)
     if fields.get("continue_final_message") == _TRUE and _ends_with_assistant(fields):
-        # The engine goes on with such a message anyway, and knows no field for it.
+        # The engine goes on with such a message anyway, and knows no field for it; nor is anything to begin anew.
         del fields["continue_final_message"]
+        fields.pop("add_generation_prompt", None)
     take_regex(fields)
+    begun = _begun(fields, asked)
+    pictured = not all(_plain(message) for message in asked.messages)
+    if begun and pictured:
+        raise ServingError("unsupported", f"{_BEGUN} goes with texts alone; leave out the images", param=_BEGUN)
+    traced = traced and not pictured and not drafted and _is_traceable(fields, asked)
     dropped = _unknown(fields, _CHAT)
     if drafted and 1 not in (asked.max_tokens, asked.max_completion_tokens):
         asked = _untold(asked, fields, dropped)
@@ -222,7 +238,7 @@ def read_chat(body: bytes, able: Abilities, drafted: bool = False) -> Asked:
     elif asked.top_logprobs:
         raise ServingError("bad_request", "top_logprobs needs logprobs: true", param="top_logprobs")
     ids = fields.pop("return_token_ids", None) is not None and bool(asked.return_token_ids)
-    if ids and ("tools" in fields or not all(_plain(message) for message in asked.messages)):
+    if ids and ("tools" in fields or pictured):
         # The engine tells no tokens where it looks for calls, and images have none.
         ids = False
         dropped.append("return_token_ids")
@@ -231,6 +247,8 @@ def read_chat(body: bytes, able: Abilities, drafted: bool = False) -> Asked:
         dropped.append(_INCLUDE)
     if ids and logprobs is None:
         fields.update(logprobs=_TRUE, top_logprobs=_ONE, post_sampling_probs=_TRUE)
+    if traced:
+        fields.update(logprobs=_TRUE, top_logprobs=_ONE, **_TRACE)
     return Asked(
         chat=True,
         bodies=_seeded(fields, asked),
@@ -242,8 +260,37 @@ def read_chat(body: bytes, able: Abilities, drafted: bool = False) -> Asked:
         ids=ids,
         stops=_stops(asked),
         forced=forced,
+        traced=traced,
+        begun=begun,
         dropped=tuple(dropped),
     )
+
+
+def _begun(fields: dict[str, msgspec.Raw], asked: _Sampled) -> tuple[int, ...]:
+    """The tokens that the answer has already; raises ServingError (unsupported) where more decides how it goes on."""
+    fields.pop(_BEGUN, None)
+    begun = asked.begun_token_ids or ()
+    if begun and not _is_single_text(fields, asked):
+        raise ServingError(
+            "unsupported",
+            f"{_BEGUN} goes with one streamed answer of plain text; leave out n, echo, tools and formats",
+            param=_BEGUN,
+        )
+    return begun
+
+
+def _is_single_text(fields: dict[str, msgspec.Raw], asked: _Sampled) -> bool:
+    return bool(asked.stream) and (asked.n or 1) == 1 and not _has(fields, _NO_PLAIN_TEXT)
+
+
+def _is_traceable(fields: dict[str, msgspec.Raw], asked: _Sampled) -> bool:
+    """Whether its tokens decide how an answer goes on, and nobody is told them or more than them."""
+    wanted = asked.timings_per_token or _has(fields, _TOLD_ANYWAY)
+    return asked.temperature == 0 and not wanted and _is_single_text(fields, asked)
+
+
+def _has(fields: dict[str, msgspec.Raw], names: Sequence[str]) -> bool:
+    return any(name in fields and bytes(fields[name]) != b"false" for name in names)
 
 
 def _force(fields: dict[str, msgspec.Raw], asked: _Chat) -> bool:
@@ -282,20 +329,25 @@ def _name(tool: dict[str, Any]) -> Any:
     return cast("dict[str, Any]", function).get("name") if isinstance(function, dict) else None
 
 
-def read_completion(body: bytes, drafted: bool = False) -> Asked:
-    """A completions request; drafted: a draft model proposes tokens.
+def read_completion(body: bytes, drafted: bool = False, *, traced: bool = False) -> Asked:
+    """A completions request; drafted and traced: see read_chat.
 
-    Raises ServingError (bad_request) that names the field at fault.
+    Raises ServingError (bad_request, unsupported) that names the field at fault.
     """
     asked, fields = _read(body, _completion)
     take_regex(fields)
     take_format(fields)
+    begun = _begun(fields, asked)
+    traced = traced and not drafted and _is_traceable(fields, asked)
     dropped = _unknown(fields, _COMPLETION)
     if drafted and asked.max_tokens != 1:
         asked = _untold(asked, fields, dropped)
     fields["return_progress"] = _TRUE
     prompts = _prompts(asked.prompt)
     n = asked.n or 1
+    if begun and len(prompts) > 1:
+        raise ServingError("unsupported", f"{_BEGUN} goes with one prompt; send one", param=_BEGUN)
+    traced = traced and len(prompts) == 1
     if len(prompts) * n > MOST_ANSWERS:
         raise ServingError("bad_request", f"prompt and n ask for more than {MOST_ANSWERS} answers", param="prompt")
     if fields.pop("best_of", None) is not None and asked.best_of != n:
@@ -314,6 +366,8 @@ def read_completion(body: bytes, drafted: bool = False) -> Asked:
         fields["logprobs"] = msgspec.Raw(b"%d" % max(1, asked.logprobs))
     elif ids or include:
         fields.update(logprobs=_ONE, post_sampling_probs=_TRUE)
+    if traced:
+        fields.update(logprobs=_ONE, **_TRACE)
     bodies: list[bytes] = []
     for prompt in prompts:
         fields["prompt"] = msgspec.Raw(_encode(prompt))
@@ -332,6 +386,8 @@ def read_completion(body: bytes, drafted: bool = False) -> Asked:
         include=include,
         echo=echo,
         scored=bool(echo) and asked.logprobs is not None,
+        traced=traced,
+        begun=begun,
         dropped=tuple(dropped),
     )
 

@@ -23,7 +23,7 @@ from trunkcall.core.ports import Exchange, Header, Response, Route
 from trunkcall.net.link import ChildLink
 from trunkcall.net.listeners import Application, Listening, bind
 from trunkcall.net.relay import Relay, Reply
-from trunkcall.protocols.headers import STRICT, dropped_header, is_strict
+from trunkcall.protocols.headers import STRICT, TRACED, dropped_header, is_strict
 from trunkcall.protocols.llamacpp_host import HostSettings
 from trunkcall.protocols.openai_errors import failure, fault_frame
 from trunkcall.protocols.openai_tokenize import emit_tokens
@@ -37,9 +37,11 @@ from trunkcall.workers.asked import (
     read_embedding,
     read_tokenize,
 )
+from trunkcall.workers.begun import going_on
 from trunkcall.workers.native import LoadError, Native
 from trunkcall.workers.scoring import score
 from trunkcall.workers.spelling import Speller, Spelling
+from trunkcall.workers.traced import Tracer
 
 _GRACE_SHARE: Final = 0.8
 """Of the time until our parent kills us, for answers that are on their way."""
@@ -47,6 +49,7 @@ _SWITCH_SECONDS: Final = 0.0005
 """Engine threads call back at each token; at the default of 5 ms they wait for the event loop's thread."""
 
 _SSE: Final[Header] = (b"content-type", b"text/event-stream; charset=utf-8")
+_UNCACHED: Final[Header] = (b"cache-control", b"no-cache")
 _JSON: Final[Header] = (b"content-type", b"application/json")
 
 
@@ -134,10 +137,14 @@ class HostApi:
         return failure(error)
 
     async def _chat(self, exchange: Exchange) -> None:
-        await self._generate(exchange, read_chat(await exchange.body(), self._able, self._drafted), self._native.chat)
+        traced = exchange.header(TRACED) is not None
+        asked = read_chat(await exchange.body(), self._able, self._drafted, traced=traced)
+        await self._generate(exchange, asked, self._native.chat)
 
     async def _completion(self, exchange: Exchange) -> None:
-        await self._generate(exchange, read_completion(await exchange.body(), self._drafted), self._native.complete)
+        traced = exchange.header(TRACED) is not None
+        asked = read_completion(await exchange.body(), self._drafted, traced=traced)
+        await self._generate(exchange, asked, self._native.complete)
 
     async def _generate(self, exchange: Exchange, asked: Asked, method: Callable[..., object]) -> None:
         self._refuse_when_draining()
@@ -146,9 +153,14 @@ class HostApi:
         await self._relay.run(exchange, partial(self._answer, asked, method))
 
     async def _answer(self, asked: Asked, method: Callable[..., object], reply: Reply) -> None:
+        if asked.begun:
+            (prompt,) = await self._known(asked)
+            asked, method = going_on(asked, prompt.ids), self._native.complete
         known = await self._known(asked) if asked.ids or asked.scored else ()
-        speller = None
-        if asked.ids or asked.include:
+        speller: Speller | Tracer | None = None
+        if asked.traced:
+            speller = Tracer(self._spelling)
+        elif asked.ids or asked.include:
             speller = Speller(
                 self._spelling, stops=asked.stops, include=asked.include, logprobs=asked.logprobs, ids=asked.ids
             )
@@ -267,7 +279,7 @@ async def _stream(
     asked: Asked,
     method: Callable[..., object],
     known: Sequence[Known],
-    speller: Speller | None,
+    speller: Speller | Tracer | None,
     reply: Reply,
 ) -> None:
     streamed = Streamed(asked, known)
@@ -280,7 +292,7 @@ async def _stream(
             if not data:
                 continue
             if not reply.started:
-                await reply.begin(200, [_SSE, (b"cache-control", b"no-cache")])
+                await reply.begin(200, [_SSE, _UNCACHED, (TRACED, b"1")] if asked.traced else [_SSE, _UNCACHED])
             if streamed.complete:
                 await reply.finish(data)
                 return
@@ -299,7 +311,7 @@ async def _whole(
     asked: Asked,
     method: Callable[..., object],
     known: Sequence[Known],
-    speller: Speller | None,
+    speller: Speller | Tracer | None,
     reply: Reply,
 ) -> None:
     whole = Whole(asked, known)
