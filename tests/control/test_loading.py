@@ -8,7 +8,8 @@ import logging
 import pytest
 
 from trunkcall.control import loading
-from trunkcall.control.dispatch import Dispatch, Pool, Replica
+from trunkcall.control.dispatch import Dispatch
+from trunkcall.control.pool import Pool, Replica
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import ModelSettings, Source
 

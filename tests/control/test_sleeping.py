@@ -10,7 +10,8 @@ import pytest
 from control.told_replicas import told_pool
 
 from trunkcall.control import sleeping
-from trunkcall.control.dispatch import Dispatch, Lease, Replica, Wait
+from trunkcall.control.dispatch import Dispatch, Lease, Wait
+from trunkcall.control.pool import Replica
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Controlled, Told
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
-from trunkcall.control.dispatch import Dispatch, Pool, Replica
+from trunkcall.control.dispatch import Dispatch
+from trunkcall.control.pool import Pool, Replica
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
 from trunkcall.core.models import ModelSettings, ModelView, is_path
@@ -108,6 +109,37 @@ async def settle(
             dispatch.leave(own, replica)
 
 
+def planned(replica: Replica) -> tuple[str, ...]:
+    """The adapters that a replica is started with."""
+    return replica.spec.adapters if replica.spec is not None else ()
+
+
+def by_name(replicas: Sequence[Replica]) -> dict[str, list[Replica]]:
+    """The replicas that are started with each adapter."""
+    return {
+        name: [one for one in replicas if name in planned(one)] for replica in replicas for name in planned(replica)
+    }
+
+
+def loaded_meanwhile(given: ModelSettings, now: ModelSettings) -> dict[str, str]:
+    """The adapters that a model which we start got as it ran, by name, with their paths."""
+    named = _paths(given)
+    return {name: path for name, path in _paths(now).items() if name not in named}
+
+
+def remembering(settings: ModelSettings, loaded: dict[str, str]) -> ModelSettings:
+    """Settings with these adapters beside those that they name."""
+    if not loaded:
+        return settings
+    return msgspec.structs.replace(settings, options={**settings.options, OPTION: {**_paths(settings), **loaded}})
+
+
+def _paths(settings: ModelSettings) -> dict[str, str]:
+    found = settings.options.get(OPTION)
+    # llama.cpp's have no names.
+    return cast(dict[str, str], found) if isinstance(found, dict) else {}
+
+
 async def _tried(replica: Replica, order: Awaitable[None]) -> bool:
     try:
         await order
@@ -134,7 +166,7 @@ def _running(pool: Pool, replicas: Sequence[Replica]) -> list[Controls]:
 
 
 def _check_free(dispatch: Dispatch, name: str) -> None:
-    if name in dispatch.pools:
+    if dispatch.find(name) is not None:
         raise ServingError("conflict", f"there is a model {name!r}; give the adapter another name", param=OPTION)
 
 

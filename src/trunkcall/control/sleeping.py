@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 from typing import Final
 
-from trunkcall.control.dispatch import Dispatch, Replica
+from trunkcall.control.dispatch import Dispatch
+from trunkcall.control.pool import Replica
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
 from trunkcall.core.models import ModelView
