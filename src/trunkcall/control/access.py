@@ -1,4 +1,4 @@
-"""Who may call: API keys by the SHA-256 of their secret, open while there are none; and from which networks."""
+"""Who may call: by key and role, by network, and from a browser only under a name of this machine."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ import base64
 import binascii
 import hashlib
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol, runtime_checkable
 
-from trunkcall.core.errors import ServingError
+from trunkcall.control.keyring import Account, Keyring
+from trunkcall.core.errors import Kind, ServingError
+from trunkcall.core.log import log
 from trunkcall.core.ports import Api, Exchange
 
-_OPEN_APIS: Final = frozenset({"landing", "vllm"})
-"""Health checks and the landing page tell nothing that needs a key."""
+Guard = Callable[[Exchange, Api], None]
+
+_OPEN_APIS: Final = frozenset({"landing"})
+"""Health checks and the landing page answer without a key, and tell less then."""
+_ADMIN_APIS: Final = frozenset({"admin", "vllm"})
+"""What is not open of these is for administrators."""
+_LOG_EVERY: Final = 1.0
+"""Seconds between two lines about refused keys, so that guessing does not fill the disk."""
 
 
 @runtime_checkable
@@ -24,34 +34,70 @@ class PartlyOpen(Protocol):
 
 
 class Access:
-    """Checks a caller's key; names and digests only, the secrets are not kept.
-
-    secrets: key name -> secret. With none, any credential is accepted and ignored, because
-    old clients send dummies; the listeners are then bound to loopback only.
+    """Checks a caller's key and role. Without any key every credential is accepted and ignored, because old clients
+    send dummies; the listeners are then bound to loopback only.
     """
 
-    def __init__(self, secrets: Mapping[str, str]) -> None:
-        self._names = {hashlib.sha256(secret.encode()).digest(): name for name, secret in secrets.items()}
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._silent_until = 0.0
+        self._unsaid = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody needs a key."""
+        return not self._keyring.closed
 
     def check(self, exchange: Exchange, api: Api) -> None:
         """Set exchange.principal to the key's name; an api may have paths that need no key.
 
-        Raises ServingError (unauthenticated).
+        Raises ServingError: unauthenticated, and forbidden for administration without the role.
         """
-        if not self._names or api.name in _OPEN_APIS:
+        if not self._keyring.closed:
             return
         secret = _secret(exchange)
-        name = self._names.get(hashlib.sha256(secret).digest()) if secret else None
-        if name is None:
-            if isinstance(api, PartlyOpen) and _is_open(exchange, api.open_paths):
+        account = self._keyring.account(secret) if secret else None
+        if account is None or account.disabled or _has_expired(account):
+            if api.name in _OPEN_APIS or _is_open(exchange, api):
                 return
+            raise self._refusal(exchange, secret, account)
+        exchange.principal = account.name
+        if api.name in _ADMIN_APIS and not _is_open(exchange, api):
+            self.admin(exchange)
+
+    def admin(self, exchange: Exchange) -> None:
+        """Raises ServingError (forbidden) for a caller whose key has not the role admin."""
+        if exchange.principal and not self._keyring.administers(exchange.principal):
             raise ServingError(
-                "unauthenticated",
-                "this server needs an API key: send it as `Authorization: Bearer KEY`"
-                if not secret
-                else "the API key is not known to this server",
+                "forbidden",
+                f"the key {exchange.principal!r} may ask models only; this needs a key with the role admin",
             )
-        exchange.principal = name
+
+    def _refusal(self, exchange: Exchange, secret: bytes, account: Account | None) -> ServingError:
+        if not secret:
+            return ServingError(
+                "unauthenticated", "this server needs an API key: send it as `Authorization: Bearer KEY`"
+            )
+        if account is None:
+            said = "the API key is not known to this server"
+        elif account.disabled:
+            said = f"the API key {account.name!r} is disabled; an administrator can enable it"
+        else:
+            when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(account.entry.expires_at))
+            said = f"the API key {account.name!r} expired at {when}; ask for a new one"
+        self._log(exchange, secret, said)
+        return ServingError("unauthenticated", said)
+
+    def _log(self, exchange: Exchange, secret: bytes, said: str) -> None:
+        now = time.monotonic()
+        if now < self._silent_until:
+            self._unsaid += 1
+            return
+        more = f"; {self._unsaid} more were refused since the line before" if self._unsaid else ""
+        digest = hashlib.sha256(secret).hexdigest()[:6]
+        log.warning("refused %s: %s (sha256 %s…)%s", exchange.client, said, digest, more)
+        self._silent_until = now + _LOG_EVERY
+        self._unsaid = 0
 
 
 class Networks:
@@ -87,12 +133,16 @@ def allow_calls(networks: Sequence[str]) -> Callable[[Exchange], None]:
     return check
 
 
-def allow_workers(networks: Sequence[str]) -> Callable[[Exchange], None]:
-    """A guard that lets workers of these networks and loopback register; a caller with a key may too."""
+def allow_workers(networks: Sequence[str], access: Access) -> Callable[[Exchange], None]:
+    """A guard that lets workers of these networks and loopback register; a caller with an administrator's key may
+    too, one with another key never.
+    """
     allowed = Networks((*LOOPBACK, *networks))
 
     def check(exchange: Exchange) -> None:
-        if not exchange.principal and exchange.client not in allowed:
+        if exchange.principal:
+            access.admin(exchange)
+        elif exchange.client not in allowed:
             raise ServingError(
                 "forbidden",
                 f"workers at {exchange.client} may not register here: whoever registers gets prompts. "
@@ -102,8 +152,87 @@ def allow_workers(networks: Sequence[str]) -> Callable[[Exchange], None]:
     return check
 
 
-def _is_open(exchange: Exchange, paths: frozenset[str]) -> bool:
-    return exchange.path in paths or f"{exchange.method} {exchange.path}" in paths
+class Hosts:
+    """The names by which a browser may reach a server on loopback that asks for no key.
+
+    A page that points a DNS name of its own at 127.0.0.1 is same-origin to the browser and could ask; programs that are
+    no browsers send none of a browser's headers and pass. more: the operator's names beside.
+    """
+
+    def __init__(self, more: Iterable[str] = ()) -> None:
+        own = socket.gethostname().lower()
+        short = own.partition(".")[0]
+        self._own = frozenset({"localhost", own, short, f"{short}.local"})
+        self.allow(more)
+
+    def allow(self, more: Iterable[str]) -> None:
+        """Other names of the operator's from now on."""
+        self._names = self._own.union(name.lower() for name in more)
+
+    def check(self, exchange: Exchange) -> None:
+        """Raises ServingError (forbidden) for a browser that came by another name."""
+        if exchange.header(b"origin") is None and exchange.header(b"sec-fetch-site") is None:
+            return
+        host = _host(exchange.header(b"host") or b"")
+        if host and host not in self._names and not host.endswith(".localhost") and not _is_loopback(host):
+            raise ServingError(
+                "forbidden",
+                f"this server asks for no key, so that browsers may reach it by names of this machine only, and "
+                f"{host!r} is none: use http://localhost, or add the name to `hosts` in trunkcall.yaml",
+            )
+
+
+def guard(
+    access: Access,
+    networks: Sequence[str] = (),
+    hosts: Hosts | None = None,
+    refused: Callable[[str, Kind], None] = lambda api, kind: None,
+) -> Guard:
+    """What a listener asks of every request before its api sees it.
+
+    networks: those that may call, empty for all; hosts: None for a listener that is not on loopback; refused: told of
+    callers that are turned away, by the name of the api and the error's kind.
+    """
+    check_network = allow_calls(networks) if networks else None
+
+    def check(exchange: Exchange, api: Api) -> None:
+        try:
+            if check_network is not None:
+                check_network(exchange)
+            if hosts is not None and access.open:
+                hosts.check(exchange)
+            access.check(exchange, api)
+        except ServingError as error:
+            refused(api.name, error.kind)
+            raise
+
+    return check
+
+
+def _has_expired(account: Account) -> bool:
+    end = account.entry.expires_at
+    return end is not None and time.time() >= end
+
+
+def _host(header: bytes) -> str:
+    """The name or address of a Host header, without its port."""
+    text = header.decode("latin-1").strip().lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0].rstrip(".")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_open(exchange: Exchange, api: Api) -> bool:
+    if not isinstance(api, PartlyOpen):
+        return False
+    return exchange.path in api.open_paths or f"{exchange.method} {exchange.path}" in api.open_paths
 
 
 def _secret(exchange: Exchange) -> bytes:
