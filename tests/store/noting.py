@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pytest
+
 from trunkcall.core.events import Usage
 from trunkcall.core.meter import Meter
-from trunkcall.store.journal import FileJournal
+from trunkcall.store.database import connect, sqlite_path
+from trunkcall.store.importer import Importer
+from trunkcall.store.journal import Close, FileJournal, Open, Row
+from trunkcall.store.rollups import COUNTED, Changes
 
 
 def meter(name: str, **given: Any) -> Meter:
@@ -25,8 +32,8 @@ def meter(name: str, **given: Any) -> Meter:
     return made
 
 
-def finished(name: str, completion: int = 7) -> Meter:
-    made = meter(name, usage=Usage(5, completion, 2), finish="stop", status=200, attempts=1)
+def finished(name: str, completion: int = 7, **given: Any) -> Meter:
+    made = meter(name, **{"usage": Usage(5, completion, 2), "finish": "stop", "status": 200, "attempts": 1, **given})
     made.progress(3)
     return made
 
@@ -39,12 +46,78 @@ def eventually(true: Callable[[], Any], limit: float = 10.0) -> Any:
     return found
 
 
-def ledger_rows(database: Path, columns: str = "*") -> list[tuple[Any, ...]]:
-    connection = sqlite3.connect(database)
-    try:
-        return connection.execute(f"SELECT {columns} FROM requests ORDER BY writer, epoch, sequence").fetchall()
-    finally:
-        connection.close()
+NOON = time.time() // 86400 * 86400 - 43200.0
+"""Yesterday's, in UTC."""
+
+
+class Store:
+    """A journal directory and a ledger."""
+
+    def __init__(self, journal: Path, url: str) -> None:
+        self.journal = journal
+        self.url = url
+        self.importer = Importer(journal, url)
+
+    @property
+    def database(self) -> Path:
+        found = sqlite_path(self.url)
+        assert found is not None
+        return found
+
+    def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with contextlib.closing(connect(self.url)) as database:
+            return database.query(statement, parameters)
+
+    def rows(self, columns: str = "*") -> list[tuple[Any, ...]]:
+        return self.query(f"SELECT {columns} FROM requests ORDER BY writer, epoch, sequence")
+
+    def run(self, statement: str) -> None:
+        with contextlib.closing(connect(self.url)) as database:
+            database.run(statement, [()])
+
+    def write_part(self, part: int, rows: Sequence[Row], torn: bytes = b"", name: str = "w.e") -> Path:
+        """A part of a writer that is gone (it has no lock)."""
+        self.journal.mkdir(exist_ok=True)
+        path = self.journal / f"{name}.{part:06d}.jsonl"
+        path.write_bytes(msgspec.json.Encoder().encode_lines(rows) + torn)
+        return path
+
+    def check_rollups(self) -> None:
+        """The sums are what the requests that have ended come to."""
+        changes = Changes()
+        for row in self.query(f"SELECT {', '.join(COUNTED)} FROM requests WHERE closed"):
+            changes.add(row)
+        found = {
+            row[:5]: row[5:]
+            for row in self.query("SELECT * FROM rollups ORDER BY facet, span, start, model, value")
+            if any(row[5:])
+        }
+        expected = changes.cells()
+        assert list(found) == list(expected)
+        for cell, sums in expected.items():
+            assert [float(number) for number in found[cell]] == pytest.approx([float(number) for number in sums]), cell
+
+
+def a_close(sequence: int, **changed: Any) -> Close:
+    row = Close(
+        sequence=sequence, id=f"r{sequence}", model="a", replica="a-1", protocol="openai", key="alice", stream=True,
+        opened_at=NOON + sequence, prompt_tokens=10, completion_tokens=20, cached_tokens=None, first_token_ms=5.0,
+        total_ms=50.0, finish="stop", error="", status=200, dropped="", attempts=1, estimated=False,
+    )  # fmt: skip
+    return msgspec.structs.replace(row, **changed)
+
+
+def an_open(sequence: int, **changed: Any) -> Open:
+    return msgspec.structs.replace(Open(sequence, f"r{sequence}", "a", "a-1", "openai", "alice", True, NOON), **changed)
+
+
+@contextlib.contextmanager
+def living(journal: Path, name: str = "w.e") -> Iterator[None]:
+    """While it is held, that writer lives."""
+    journal.mkdir(exist_ok=True)
+    with (journal / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def end(journal: FileJournal) -> None:

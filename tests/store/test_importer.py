@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import itertools
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -19,40 +19,15 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store.noting import end, eventually, finished, ledger_rows, meter, start_streaming
+from store.noting import Store, a_close, an_open, end, eventually, finished, living, meter, start_streaming
 
 from trunkcall.core.errors import ServingError
+from trunkcall.store import database as database_file
 from trunkcall.store import importer as importer_file
-from trunkcall.store.importer import REVISION, Importer
+from trunkcall.store import journal_files
+from trunkcall.store.importer import Importer
 from trunkcall.store.journal import Close, FileJournal, Open, Progress, Row
-
-
-class Store:
-    """A journal directory and a SQLite ledger."""
-
-    def __init__(self, where: Path) -> None:
-        self.journal = where / "journal"
-        self.database = where / "ledger.db"
-        self.importer = Importer(self.journal, f"sqlite:///{self.database}")
-
-    def rows(self, columns: str = "*") -> list[tuple[Any, ...]]:
-        return ledger_rows(self.database, columns)
-
-
-@pytest.fixture(scope="session")
-def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A migrated ledger's bytes, so that not every test pays for the migration."""
-    where = Store(tmp_path_factory.mktemp("empty"))
-    where.journal.mkdir()
-    where.importer.import_now()
-    return where.database.read_bytes()
-
-
-@pytest.fixture
-def store(tmp_path: Path, empty_ledger: bytes) -> Store:
-    made = Store(tmp_path)
-    made.database.write_bytes(empty_ledger)
-    return made
+from trunkcall.store.revision import REVISION
 
 
 def test_rows_arrive_once_and_files_of_the_dead_go(store: Store) -> None:
@@ -89,10 +64,7 @@ def test_a_second_import_of_everything_changes_nothing(store: Store) -> None:
     time.sleep(0.1)
     store.importer.import_now()
     before = store.rows()
-    connection = sqlite3.connect(store.database)
-    connection.execute("DELETE FROM journal_positions")
-    connection.commit()
-    connection.close()
+    store.run("DELETE FROM journal_positions")
     assert store.importer.import_now() >= 52
     assert store.rows() == before
     end(journal)
@@ -117,41 +89,8 @@ def test_after_kill_9_the_orphan_is_closed_with_what_it_had(store: Store) -> Non
     assert [path.name for path in store.journal.iterdir()] == ["importer.lock"]
 
 
-def write_part(store: Store, part: int, rows: list[Row], torn: bytes = b"") -> Path:
-    """A part of a writer that is gone (it has no lock)."""
-    store.journal.mkdir(exist_ok=True)
-    path = store.journal / f"w.e.{part:06d}.jsonl"
-    path.write_bytes(msgspec.json.Encoder().encode_lines(rows) + torn)
-    return path
-
-
-def a_close(sequence: int, **changed: Any) -> Close:
-    row = Close(
-        sequence,
-        f"r{sequence}",
-        "m",
-        "",
-        "openai",
-        "",
-        False,
-        1e9,
-        1,
-        2,
-        None,
-        None,
-        3.5,
-        "stop",
-        "",
-        200,
-        "",
-        1,
-        False,
-    )
-    return msgspec.structs.replace(row, **changed)
-
-
 def test_without_an_upgrade_rows_wait_in_the_journal(tmp_path: Path) -> None:
-    new = Store(tmp_path)
+    new = Store(tmp_path / "journal", f"sqlite:///{tmp_path / 'ledger.db'}")
     journal = FileJournal(new.journal)
     journal.close(finished("a"))
     end(journal)
@@ -161,8 +100,8 @@ def test_without_an_upgrade_rows_wait_in_the_journal(tmp_path: Path) -> None:
 
 
 def test_torn_and_foreign_lines_are_left_out(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    write_part(store, 1, [a_close(1)], torn=b'["close",2,"r2')
-    path = write_part(store, 2, [a_close(2), a_close(3)])
+    store.write_part(1, [a_close(1)], torn=b'["close",2,"r2')
+    path = store.write_part(2, [a_close(2), a_close(3)])
     middle = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(middle[0] + b"{}\n\n\xff\n" + middle[1])
     (store.journal / "some.other.file.jsonl").write_text("not ours")
@@ -175,7 +114,7 @@ def test_torn_and_foreign_lines_are_left_out(store: Store, caplog: pytest.LogCap
 def test_a_line_that_is_still_being_written_is_read_later(store: Store) -> None:
     store.journal.mkdir()
     lock = (store.journal / "w.e.lock").open("w")
-    importer_file.fcntl.flock(lock, importer_file.fcntl.LOCK_EX)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     data = msgspec.json.Encoder().encode_lines([a_close(1), a_close(2)])
     path = store.journal / "w.e.000001.jsonl"
     path.write_bytes(data[:-10])
@@ -202,44 +141,42 @@ def test_rotated_parts_of_a_living_writer_are_deleted(store: Store) -> None:
     end(journal)
     store.importer.import_now()
     assert len(store.rows()) == 100
-    connection = sqlite3.connect(store.database)
-    assert connection.execute("SELECT count(*) FROM journal_positions").fetchone() == (0,)
-    connection.close()
+    assert store.query("SELECT count(*) FROM journal_positions") == [(0,)]
 
 
 def test_large_files_go_in_several_transactions(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importer_file, "_BLOCK", 1000)
-    write_part(store, 1, [a_close(number) for number in range(200)])
+    monkeypatch.setattr(journal_files, "_BLOCK", 1000)
+    store.write_part(1, [a_close(number) for number in range(200)])
     assert store.importer.import_now() == 200
     assert len(store.rows()) == 200
 
 
 def test_wild_values_do_not_stop_the_import(store: Store) -> None:
     rows = [a_close(1, id="a\x00b"), a_close(2, prompt_tokens=2**63), a_close(3, prompt_tokens=2**63 - 1)]
-    write_part(store, 1, rows)
+    store.write_part(1, rows)
     store.importer.import_now()
-    assert store.rows("sequence, id, prompt_tokens") == [(1, "a\ufffdb", 1), (3, "r3", 2**63 - 1)]
+    assert store.rows("sequence, id, prompt_tokens") == [(1, "a\ufffdb", 10), (3, "r3", 2**40)]
 
 
-def test_a_locked_database_delays_and_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importer_file, "_PATIENCE", 0.5)
-    write_part(store, 1, [a_close(1), a_close(2)])
-    holder = sqlite3.connect(store.database, isolation_level=None)
+def test_a_locked_database_delays_and_loses_nothing(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_file, "PATIENCE", 0.5)
+    sqlite_store.write_part(1, [a_close(1), a_close(2)])
+    holder = sqlite3.connect(sqlite_store.database, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     began = time.monotonic()
     with pytest.raises(ServingError, match="locked") as raised:
-        store.importer.import_now()
+        sqlite_store.importer.import_now()
     assert raised.value.kind == "unreachable"
     assert 0.5 <= time.monotonic() - began < 30
-    assert list(store.journal.glob("*.jsonl"))
+    assert list(sqlite_store.journal.glob("*.jsonl"))
     holder.execute("ROLLBACK")
     holder.close()
-    assert store.importer.import_now() == 2
-    assert store.rows("sequence") == [(1,), (2,)]
+    assert sqlite_store.importer.import_now() == 2
+    assert sqlite_store.rows("sequence") == [(1,), (2,)]
 
 
 def test_two_imports_at_once_share_the_work(store: Store) -> None:
-    write_part(store, 1, [a_close(number) for number in range(3000)])
+    store.write_part(1, [a_close(number) for number in range(3000)])
     counts: list[int] = []
     threads = [threading.Thread(target=lambda: counts.append(store.importer.import_now())) for _ in range(4)]
     for thread in threads:
@@ -252,7 +189,7 @@ def test_two_imports_at_once_share_the_work(store: Store) -> None:
 
 def test_an_import_that_takes_too_long_is_told(store: Store) -> None:
     store.journal.mkdir()
-    with importer_file._alone(store.journal, 0), pytest.raises(ServingError, match="still under way"):
+    with importer_file.importing_alone(store.journal, 0), pytest.raises(ServingError, match="still under way"):
         store.importer.import_now(wait=0.05)
 
 
@@ -264,19 +201,16 @@ def test_an_unknown_url_is_told(store: Store, url: str) -> None:
     assert raised.value.kind == "bad_request"
 
 
-def test_a_file_that_is_no_database_is_told(store: Store) -> None:
-    store.journal.mkdir()
-    store.database.write_bytes(b"no database" * 1000)
+def test_a_file_that_is_no_database_is_told(sqlite_store: Store) -> None:
+    sqlite_store.journal.mkdir()
+    sqlite_store.database.write_bytes(b"no database" * 1000)
     with pytest.raises(ServingError, match="not a database"):
-        store.importer.import_now()
+        sqlite_store.importer.import_now()
 
 
 def test_a_ledger_of_a_newer_version_is_left_alone(store: Store) -> None:
-    write_part(store, 1, [a_close(1)])
-    connection = sqlite3.connect(store.database)
-    connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.commit()
-    connection.close()
+    store.write_part(1, [a_close(1)])
+    store.run("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(ServingError, match="newer Trunkcall") as raised:
         store.importer.import_now()
     assert raised.value.kind == "conflict"
@@ -340,8 +274,8 @@ async def test_the_child_ends_when_quiet_and_comes_back_for_news(store: Store, m
 @pytest.mark.anyio
 async def test_a_database_that_is_away_is_told_and_waited_for(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(importer_file, "EVERY", 0.05)
-    store = Store(tmp_path)
-    write_part(store, 1, [a_close(1)])
+    store = Store(tmp_path / "journal", f"sqlite:///{tmp_path / 'ledger.db'}")
+    store.write_part(1, [a_close(1)])
     store.database.mkdir()
     running = asyncio.create_task(store.importer.run())
     async with asyncio.timeout(20):
@@ -402,7 +336,7 @@ asyncio.run(main())
 
 def test_the_child_outlives_a_killed_server_to_close_its_orphans(store: Store) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(store.journal), f"sqlite:///{store.database}"],
+        [sys.executable, "-c", SERVER, str(store.journal), store.url],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         stdout=subprocess.PIPE,
     ) as server:
@@ -418,7 +352,7 @@ ORDERS = st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["open", "progres
 @given(steps=ORDERS, points=st.sets(st.integers(0, 40)), again=st.booleans())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_interleaving_of_rows_and_imports_gives_the_same_ledger(
-    empty_ledger: bytes, steps: list[tuple[int, str]], points: set[int], again: bool
+    store: Store, steps: list[tuple[int, str]], points: set[int], again: bool
 ) -> None:
     """Against a model: a request that was closed says so, one that was only opened is lost with its last progress."""
     opened: dict[int, int] = {}
@@ -428,52 +362,49 @@ def test_any_interleaving_of_rows_and_imports_gives_the_same_ledger(
     for sequence, step in steps:
         if step == "open" and sequence not in opened and sequence not in closed:
             opened[sequence] = 0
-            rows.append(Open(sequence, f"r{sequence}", "m", "", "openai", "", False, 1e9))
+            rows.append(an_open(sequence))
         elif step == "progress" and sequence in opened and sequence not in closed:
             opened[sequence] = next(counts)
             rows.append(Progress(sequence, opened[sequence]))
         elif step == "close" and sequence not in closed:
             closed.add(sequence)
             rows.append(a_close(sequence))
-    with tempfile.TemporaryDirectory() as where:
-        store = Store(Path(where))
-        store.database.write_bytes(empty_ledger)
-        store.journal.mkdir()
-        with (store.journal / "w.e.lock").open("w") as lock:
-            importer_file.fcntl.flock(lock, importer_file.fcntl.LOCK_EX)
-            with (store.journal / "w.e.000001.jsonl").open("ab") as file:
-                for number, row in enumerate(rows):
-                    file.write(msgspec.json.encode(row) + b"\n")
-                    file.flush()
-                    if number in points:
-                        store.importer.import_now()
-            if again:
-                connection = sqlite3.connect(store.database)
-                connection.execute("DELETE FROM journal_positions")
-                connection.commit()
-                connection.close()
-        store.importer.import_now()
-        found = store.rows("sequence, completion_tokens, error, closed, estimated") if rows else []
-    expected = [
-        (sequence, 2, "", 1, 0) if sequence in closed else (sequence, opened[sequence], "gateway_lost", 1, 1)
+    for table in ("requests", "rollups", "journal_positions"):
+        store.run(f"DELETE FROM {table}")
+    with living(store.journal):
+        with (store.journal / "w.e.000001.jsonl").open("ab") as file:
+            for number, row in enumerate(rows):
+                file.write(msgspec.json.encode(row) + b"\n")
+                file.flush()
+                if number in points:
+                    store.importer.import_now()
+        if again:
+            store.run("DELETE FROM journal_positions")
+    store.importer.import_now()
+    assert store.rows("sequence, completion_tokens, error, closed, estimated") == [
+        (sequence, 20, "", 1, 0) if sequence in closed else (sequence, opened[sequence], "gateway_lost", 1, 1)
         for sequence in sorted({*opened, *closed})
     ]
-    assert found == expected
+    store.check_rollups()
 
 
 def test_what_the_importer_knows_of_the_schema_is_what_the_schema_says() -> None:
     from trunkcall.store.schema import requests
 
-    assert ["writer", "epoch", *Close.__struct_fields__, "closed"] == [column.name for column in requests.columns]
+    assert {"writer", "epoch", *Close.__struct_fields__, "closed"} == {column.name for column in requests.columns}
     assert set(Open.__struct_fields__) < set(Close.__struct_fields__)
     versions = Path(importer_file.__file__).with_name("migrations") / "versions"
     assert max(path.name for path in versions.glob("*.py")).startswith(f"{REVISION}_")
 
 
-def test_the_server_process_is_spared_sqlalchemy_and_alembic() -> None:
+def test_the_server_process_is_spared_sqlalchemy_and_alembic(sqlite_store: Store) -> None:
     program = (
-        "import sys; import trunkcall.store.journal, trunkcall.store.importer, trunkcall.store.ledger;"
+        "import asyncio, sys; from pathlib import Path\n"
+        "from trunkcall.store import journal, importer, ledger, records\n"
+        "there = records.Records(importer.Importer(Path(sys.argv[1]), sys.argv[2]), sys.argv[2])\n"
+        "asyncio.run(there.usage(('key', 'day'))), asyncio.run(there.requests(model='m'))\n"
         "print([name for name in ('sqlalchemy', 'alembic', 'psycopg') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    command = [sys.executable, "-c", program, str(sqlite_store.journal), sqlite_store.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"

@@ -62,12 +62,15 @@ def test_a_live_stream_is_opened_and_its_progress_noted_within_a_window(tmp_path
 def test_chunks_stand_for_tokens_when_no_usage_came(tmp_path: Path) -> None:
     journal = FileJournal(tmp_path)
     streamed, refused = meter("a"), meter("b", error="overloaded", status=429)
+    left = meter("c", error="cancelled", status=499)
     streamed.progress(9)
-    journal.close(streamed)
-    journal.close(refused)
+    streamed.prompt, left.prompt = 5, 6
+    for one in (streamed, refused, left):
+        journal.close(one)
     end(journal)
-    found = [(row.completion_tokens, row.estimated) for row in rows_in(tmp_path) if isinstance(row, Close)]
-    assert found == [(9, True), (0, False)]
+    closes = [row for row in rows_in(tmp_path) if isinstance(row, Close)]
+    found = [(row.prompt_tokens, row.completion_tokens, row.estimated) for row in closes]
+    assert found == [(5, 9, True), (0, 0, False), (6, 0, True)]
 
 
 def test_nothing_is_written_and_the_thread_rests_while_nothing_happens(tmp_path: Path) -> None:
@@ -101,13 +104,58 @@ def test_many_requests_lose_nothing_and_sequences_are_unique(tmp_path: Path) -> 
     assert journal.lost == 0
 
 
-def test_what_json_cannot_say_costs_only_its_own_row(tmp_path: Path) -> None:
+def test_what_json_and_databases_cannot_say_is_replaced(tmp_path: Path) -> None:
     journal = FileJournal(tmp_path)
-    for one in (finished("a"), finished("\ud800"), finished("b")):
+    long = "x" * 1_000_000
+    for one in (
+        finished("a"),
+        finished("\ud800b"),
+        finished("\U0001f600\udfff", served="caf\u00e9"),
+        finished(long, model=long, served=long, finish=long, why=long, dropped=(long, long)),
+        finished("huge", usage=Usage(2**70, 2**64, 2**65)),
+    ):
         journal.close(one)
     end(journal)
-    assert [row.id for row in rows_in(tmp_path) if isinstance(row, Close)] == ["a", "b"]
-    assert journal.lost == 1
+    rows = [row for row in rows_in(tmp_path) if isinstance(row, Close)]
+    assert [row.id[:9] for row in rows] == ["a", "\ufffdb", "\U0001f600\ufffd", "xxxxxxxxx", "huge"]
+    assert rows[2].model == "caf\u00e9"
+    assert len(msgspec.json.encode(rows[3])) < 4000
+    assert (rows[4].prompt_tokens, rows[4].completion_tokens, rows[4].cached_tokens) == (2**40, 2**40, 2**40)
+    assert journal.lost == 0
+
+
+def test_the_story_of_a_request_is_in_its_row(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path)
+    one = finished("a", model="chat", resumes=2, resumed="exact", cost=0.25)
+    one.started -= 1
+    one.grant("big-2", "big", "least_loaded: 0 of 4")
+    journal.open(one)
+    eventually(lambda: list(tmp_path.glob("*.jsonl")) and rows_in(tmp_path), 1.0)
+    journal.close(one)
+    end(journal)
+    opened, *_, closed = rows_in(tmp_path)
+    assert isinstance(opened, Open) and isinstance(closed, Close)
+    for row in (opened, closed):
+        assert (row.model, row.asked, row.replica, row.why) == ("big", "chat", "big-2", "least_loaded: 0 of 4")
+        assert row.queue_ms is not None and 1000 <= row.queue_ms < 10_000
+    assert (closed.resumes, closed.resumed, closed.cost) == (2, "exact", 0.25)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"model": "gpt-5", "served": "gpt-5", "error": "no_model"}, ("", "gpt-5", None)),
+        ({"model": "pocket", "served": "pocket", "error": "overloaded"}, ("pocket", "", None)),
+        ({"model": "alias", "served": "pocket", "error": "no_model", "granted": 1.0, "started": 1.0}, ("pocket", "alias", 0.0)),
+    ],
+)  # fmt: skip
+def test_names_that_callers_make_up_are_no_models(tmp_path: Path, given: dict, expected: tuple) -> None:
+    journal = FileJournal(tmp_path)
+    journal.close(meter("a", **given))
+    end(journal)
+    (row,) = rows_in(tmp_path)
+    assert isinstance(row, Close)
+    assert (row.model, row.asked, row.queue_ms) == expected
 
 
 def test_calls_after_the_end_are_counted_as_lost(tmp_path: Path) -> None:

@@ -29,12 +29,26 @@ SYNC: Final = 1.0
 _SLOWEST: Final = 5.0
 """Seconds between tries at most, while the disk refuses."""
 
+_NAME_LENGTH: Final = 256
+_TEXT_LENGTH: Final = 1024
+"""Characters that a row keeps of what callers and upstreams can make as long as they like."""
+_MOST: Final = 2**40
+"""Tokens that an upstream is believed to count in one request."""
+
 Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """What a database's bigint holds: a wilder count makes one row unreadable, not the import."""
+Moment = Annotated[float, Meta(ge=0, lt=253402300800)]
+"""Unix seconds, up to the year 9999."""
+Amount = Annotated[float, Meta(ge=0, le=1e15)]
+"""Milliseconds, or money: many of them can still be summed up."""
 
 
 class Open(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="open"):
-    """A request was granted a replica. Times here and below: unix seconds, and milliseconds since the grant."""
+    """A request was granted a replica.
+
+    Here and below: model: which one serves it; asked: the name that was asked for where it is another; why: the reason
+    for the replica. What has a default was not written by earlier versions.
+    """
 
     sequence: Integer
     id: str
@@ -43,7 +57,10 @@ class Open(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="open"):
     protocol: str
     key: str
     stream: bool
-    opened_at: float
+    opened_at: Moment
+    asked: str = ""
+    queue_ms: Amount | None = None
+    why: str = ""
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="progress"):
@@ -56,8 +73,11 @@ class Progress(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="prog
 class Close(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="close"):
     """A request has ended; whole in itself, so that a short request is this one row.
 
-    estimated: the engine said no usage; completion_tokens counts pieces of the answer.
-    dropped: names joined by commas.
+    model is empty where there is none of the name that was asked for. estimated: the engine said no usage;
+    completion_tokens counts pieces of the answer, prompt_tokens is guessed by the prompt's length. Milliseconds are
+    since the request's arrival: to its first replica (queue_ms), to its first piece of answer and to its end. dropped:
+    names joined by commas; resumes: how often it went on from another replica, resumed: `exact` or `text`; cost: at the
+    model's prices.
     """
 
     sequence: Integer
@@ -67,58 +87,82 @@ class Close(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="close")
     protocol: str
     key: str
     stream: bool
-    opened_at: float
+    opened_at: Moment
     prompt_tokens: Integer
     completion_tokens: Integer
     cached_tokens: Integer | None
-    first_token_ms: float | None
-    total_ms: float | None
+    first_token_ms: Amount | None
+    total_ms: Amount | None
     finish: str
     error: str
     status: Integer
     dropped: str
     attempts: Integer
     estimated: bool
+    asked: str = ""
+    queue_ms: Amount | None = None
+    why: str = ""
+    resumes: Integer = 0
+    resumed: str = ""
+    cost: Amount = 0.0
 
 
 Row = Open | Progress | Close
 
 
+def _ms(moment: float | None, started: float) -> float | None:
+    """To the microsecond: more digits are noise, and half of a row."""
+    # `round` writes the number out and reads it again, which takes a third of what a row takes.
+    return None if moment is None else int((moment - started) * 1e6 + 0.5) / 1000
+
+
 def _open_row(meter: Meter) -> Open:
+    granted = meter.granted
     return Open(
         meter.sequence,
-        meter.id,
-        meter.model,
+        meter.id[:_NAME_LENGTH],
+        meter.served[:_NAME_LENGTH],
         meter.replica,
         meter.protocol,
         meter.key,
         meter.stream,
         meter.opened_at,
+        meter.model[:_NAME_LENGTH] if meter.model != meter.served else "",
+        _ms(granted, meter.started),
+        meter.why[:_TEXT_LENGTH],
     )
 
 
 def _close_row(meter: Meter) -> Close:
-    usage, started, first, ended = meter.usage, meter.started, meter.first, meter.ended
+    usage, started, granted, first, ended = meter.usage, meter.started, meter.granted, meter.first, meter.ended
+    # Callers can make up names without end: none of them becomes a model of the ledger's.
+    served = "" if granted is None and meter.error == "no_model" else meter.served
     return Close(
         meter.sequence,
-        meter.id,
-        meter.model,
+        meter.id[:_NAME_LENGTH],
+        served[:_NAME_LENGTH],
         meter.replica,
         meter.protocol,
         meter.key,
         meter.stream,
         meter.opened_at,
-        usage.prompt if usage is not None else 0,
-        usage.completion if usage is not None else meter.chunks,
-        usage.cached if usage is not None else None,
-        (first - started) * 1000 if first is not None else None,
-        (ended - started) * 1000 if ended is not None else None,
-        meter.finish,
+        min(usage.prompt, _MOST) if usage is not None else meter.prompt,
+        min(usage.completion, _MOST) if usage is not None else meter.chunks,
+        min(usage.cached, _MOST) if usage is not None and usage.cached is not None else None,
+        _ms(first, started),
+        _ms(ended, started),
+        meter.finish[:_NAME_LENGTH],
         meter.error,
         meter.status,
-        ",".join(meter.dropped) if meter.dropped else "",
+        ",".join(meter.dropped)[:_TEXT_LENGTH] if meter.dropped else "",
         meter.attempts,
-        usage is None and (meter.chunks > 0 or not meter.error),
+        usage is None and (meter.chunks > 0 or meter.prompt > 0 or not meter.error),
+        meter.model[:_NAME_LENGTH] if meter.model != served else "",
+        _ms(granted, started),
+        meter.why[:_TEXT_LENGTH],
+        meter.resumes,
+        meter.resumed,
+        meter.cost,
     )
 
 
@@ -184,6 +228,11 @@ class FileJournal:
         self._closed.append(meter)
         if not self._awake:
             self._rouse()
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for the disk."""
+        return self._pending_rows
 
     def health(self) -> Health:
         """Not ok while rows cannot be written."""
@@ -262,14 +311,17 @@ class FileJournal:
             self.lost += dropped
 
     def _encode_apart(self, rows: list[Row]) -> bytes:
-        """Encode row by row, leaving out what JSON cannot say: lone surrogates."""
+        """Encode row by row, with other characters for what JSON cannot say: lone surrogates."""
         lines: list[bytes] = []
         for row in rows:
             try:
-                lines.append(self._encoder.encode(row) + b"\n")
-            except UnicodeError as error:
-                self.lost += 1
-                _log.warning("a request could not be noted in the journal: %s", error)
+                line = self._encoder.encode(row)
+            except UnicodeError:
+                texts = {name: value for name, value in msgspec.structs.asdict(row).items() if isinstance(value, str)}
+                line = self._encoder.encode(
+                    msgspec.structs.replace(row, **{name: _paired(value) for name, value in texts.items()})
+                )
+            lines.append(line + b"\n")
         return b"".join(lines)
 
     def _write(self, *, last: bool) -> None:
@@ -373,6 +425,10 @@ class FileJournal:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _paired(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _sync_and_close(file: int) -> None:

@@ -6,12 +6,13 @@ because a command line shows its password to every user of the machine.
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
 _LOCK = 7238001
@@ -23,6 +24,8 @@ def migrate(url: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+        _begin_at_once(engine)
     try:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
@@ -31,6 +34,20 @@ def migrate(url: str) -> None:
             command.upgrade(config, "head")
     finally:
         engine.dispose()
+
+
+def _begin_at_once(engine: Engine) -> None:
+    """All of a migration or nothing: by itself Python's driver commits before each change of a table."""
+
+    def manual(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA busy_timeout = 60000")
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", manual)
+    event.listen(engine, "begin", begin)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 
+from trunkcall.core.errors import ServingError
 from trunkcall.store import ledger
 from trunkcall.store.importer import Importer
+
+_MOST: Final = 10_000
 
 
 class Records:
@@ -20,18 +24,24 @@ class Records:
 
     async def usage(
         self, by: tuple[str, ...], since: float | None = None, until: float | None = None
-    ) -> list[dict[str, Any]]:
-        """Sums by group, as ledger.usage gives them."""
-        rows = await asyncio.to_thread(self._fresh, lambda: ledger.usage(self._url, since, until, by))
-        return [msgspec.to_builtins(row) for row in rows]
+    ) -> dict[str, Any]:
+        """Sums by group, as ledger.Usage has them; raises ServingError (bad_request, unreachable)."""
+        await self._importer.catch_up()
+        return msgspec.to_builtins(await asyncio.to_thread(ledger.usage, self._url, since, until, by))
 
     async def requests(
-        self, *, limit: int = 100, before: float | None = None, model: str = "", key: str = "", error: str = ""
+        self,
+        *,
+        limit: int = 100,
+        before: float | None = None,
+        model: str = "",
+        key: str = "",
+        error: str = "",
+        id: str = "",
     ) -> list[dict[str, Any]]:
-        """Single requests, newest first."""
-        rows = await asyncio.to_thread(self._fresh, lambda: ledger.recent(self._url, limit))
-        return [msgspec.to_builtins(row) for row in rows]
-
-    def _fresh(self, read: Any) -> Any:
-        self._importer.import_now()
-        return read()
+        """Single requests, newest first, as ledger.recent gives them; raises ServingError like it, and bad_request."""
+        if not 1 <= limit <= _MOST:
+            raise ServingError("bad_request", f"limit must be 1 to {_MOST}, not {limit}", param="limit")
+        await self._importer.catch_up()
+        read = partial(ledger.recent, before=before, model=model, key=key, error=error, id=id)
+        return msgspec.to_builtins(await asyncio.to_thread(read, self._url, limit))
