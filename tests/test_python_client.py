@@ -9,6 +9,7 @@ from typing import Any
 
 import openai
 import pytest
+from running import eventually
 
 import trunkcall
 
@@ -29,10 +30,37 @@ def test_it_talks_and_administers(serve: Callable[..., Any]) -> None:
         with pytest.raises(openai.BadRequestError, match="adapter"):
             client.admin.change("a/b", lora={"x": "/nowhere"})
         assert client.admin.remove("a/b") == {}
-        (row,) = client.admin.usage("2026-01-31", by=("model", "protocol"))["rows"]
+        # The journal is written every 50 ms.
+        (row,) = eventually(lambda: client.admin.usage("2026-01-31", by=("model", "protocol"))["rows"])
         assert (row["model"], row["requests"]) == ("echo", 1)
         with pytest.raises(openai.NotFoundError, match="does not exist"):
             client.admin.show("a/b")
+
+
+def test_it_administers_keys_records_and_engines(serve: Callable[..., Any]) -> None:
+    server = serve()
+    with trunkcall.Client(server.url) as client:
+        admin = client.admin
+        assert admin.add("two", ["debug", "dummy"], ttl="10m")["sources"] == ["debug", "dummy"]
+        assert admin.change("two", settings={"slots": 3, "ttl": None})["name"] == "two"
+        client.chat.completions.create(model="two", messages=HELLO)
+        client.chat.completions.create(model="pocket", messages=HELLO, max_tokens=3)
+        assert admin.restart("pocket", "pocket/0")["replicas"][0]["state"] == "ready"
+        assert admin.drain("pocket")["replicas"][0]["state"] == "draining"
+        assert admin.load("pocket")["replicas"][0]["state"] == "ready"
+        assert admin.unload("pocket")["replicas"][0]["state"] == "off"
+        assert admin.logs("pocket", lines=3)["logs"][0]["replica"] == "pocket/0"
+        page = admin.requests(limit=1)
+        (story,) = page["requests"]
+        assert (story["model"], admin.request(story["id"])["id"]) == ("pocket", story["id"])
+        assert admin.requests(limit=5, model="two", before=page["next"])["requests"][0]["model"] == "two"
+        assert admin.status()["models"] and admin.settings()["settings"] and admin.reload()["restart"] == []
+        made = admin.create_key("ops", role="admin", tokens_per_day=5)
+    with trunkcall.Client(server.url, api_key=made["secret"]) as client:
+        assert client.admin.change_key("ops", tokens_per_day=None)["entry"]["tokens_per_day"] is None
+        assert [one["entry"]["name"] for one in client.admin.keys()["keys"]] == ["ops"]
+        assert client.admin.create_key("app")["key"]["disabled"] is False
+        assert client.admin.revoke_key("app") == {}
 
 
 async def test_it_does_so_async_and_with_a_key(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,28 +31,102 @@ class Admin(Generic[T]):
 
     def show(self, name: str) -> T:
         """One model with its replicas."""
-        return self._send("GET", f"/admin/models/{quote(name)}", None)
+        return self._send("GET", _model(name), None)
 
-    def change(self, name: str, *, asleep: bool | None = None, lora: dict[str, str | None] | None = None) -> T:
-        """Let a model sleep or wake, load adapters (name to path) and take them out (name to None)."""
-        told = {} if asleep is None else {"asleep": asleep}
-        return self._send("PATCH", f"/admin/models/{quote(name)}", {**told, "lora": lora or {}})
+    def change(
+        self,
+        name: str,
+        *,
+        asleep: bool | None = None,
+        lora: dict[str, str | None] | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> T:
+        """Let a model sleep or wake, load adapters (name to path) and take them out (name to None).
 
-    def add(self, name: str, source: str) -> T:
-        """Make a model callable, for good."""
-        return self._send("POST", "/admin/models", {"name": name, "source": source})
+        settings: of a model that was added, as in trunkcall.yaml, None for the default.
+        """
+        told: dict[str, Any] = {} if asleep is None else {"asleep": asleep}
+        return self._send("PATCH", _model(name), {**told, "lora": lora or {}, "settings": settings or {}})
+
+    def add(self, name: str, source: str | Sequence[str], **settings: Any) -> T:
+        """Make a model callable, for good; settings as in trunkcall.yaml."""
+        return self._send("POST", "/admin/models", {"name": name, "source": source, **settings})
 
     def remove(self, name: str) -> T:
         """Take out a model that was added."""
-        return self._send("DELETE", f"/admin/models/{quote(name)}", None)
+        return self._send("DELETE", _model(name), None)
 
-    def usage(self, since: str | None = None, by: Sequence[str] = ("model",)) -> T:
-        """Requests and tokens, by model, key, day, replica, protocol or error.
+    def load(self, name: str) -> T:
+        """Want a model's engines now; undoes `drain`."""
+        return self._send("POST", f"{_model(name)}/load", {})
 
-        since: a date such as 2026-01-31, or unix seconds.
+    def unload(self, name: str) -> T:
+        """End a model's engines, after a drain."""
+        return self._send("POST", f"{_model(name)}/unload", {})
+
+    def drain(self, name: str, replica: str = "") -> T:
+        """No new requests for a model, or for the replica of this id, until `load`."""
+        return self._send("POST", f"{_model(name)}/drain", {"replica": replica})
+
+    def restart(self, name: str, replica: str = "") -> T:
+        """Start a model's engines anew one after another, or the replica of this id."""
+        return self._send("POST", f"{_model(name)}/restart", {"replica": replica})
+
+    def logs(self, name: str, lines: int = 200) -> T:
+        """The last lines of a model's replicas, or of one replica by its id."""
+        return self._send("GET", f"/admin/logs/{quote(name, safe='')}?lines={lines}", None)
+
+    def keys(self) -> T:
+        """All keys, without their secrets."""
+        return self._send("GET", "/admin/keys", None)
+
+    def create_key(self, name: str, **limits: Any) -> T:
+        """Make a key; its `secret` is in this answer only. limits: as `trunkcall keys create` has them."""
+        return self._send("POST", "/admin/keys", {"name": name, **limits})
+
+    def change_key(self, name: str, **limits: Any) -> T:
+        """Give a key other limits, None for none; `disabled=True` refuses its requests."""
+        return self._send("PATCH", _key_path(name), limits)
+
+    def revoke_key(self, name: str) -> T:
+        """Forget a key."""
+        return self._send("DELETE", _key_path(name), None)
+
+    def usage(self, since: str | None = None, by: Sequence[str] = ("model",), until: str | None = None) -> T:
+        """Requests, tokens and cost, by model, key, day, replica, protocol or error.
+
+        since and until: a date such as 2026-01-31, or unix seconds.
         """
-        asked = {"by": ",".join(by), **({"since": since} if since else {})}
-        return self._send("GET", f"/admin/usage?{urlencode(asked)}", None)
+        return self._send("GET", _asking("/admin/usage", by=",".join(by), since=since, until=until), None)
+
+    def requests(
+        self,
+        limit: int = 100,
+        *,
+        model: str | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        before: str | None = None,
+    ) -> T:
+        """The latest requests, newest first; error: a kind, or `any`; before: `next` of the last answer."""
+        path = _asking("/admin/requests", limit=str(limit), model=model, key=key, error=error, before=before)
+        return self._send("GET", path, None)
+
+    def request(self, id: str) -> T:
+        """One request by its id."""
+        return self._send("GET", f"/admin/requests/{quote(id, safe='')}", None)
+
+    def status(self) -> T:
+        """How the server and its models do."""
+        return self._send("GET", "/admin/status", None)
+
+    def settings(self) -> T:
+        """The settings in force, and where each came from."""
+        return self._send("GET", "/admin/settings", None)
+
+    def reload(self) -> T:
+        """Have the server read its settings again."""
+        return self._send("POST", "/admin/reload", {})
 
 
 class Client(openai.OpenAI):
@@ -80,6 +154,19 @@ def _sender(client: Any, root: str) -> Callable[[str, str, dict[str, Any] | None
         return (client.delete if method == "DELETE" else client.get)(root + path, cast_to=object)
 
     return send
+
+
+def _model(name: str) -> str:
+    return f"/admin/models/{quote(name, safe='')}"
+
+
+def _key_path(name: str) -> str:
+    return f"/admin/keys/{quote(name, safe='')}"
+
+
+def _asking(path: str, **asked: str | None) -> str:
+    """A path with the parameters that are given."""
+    return f"{path}?{urlencode({name: value for name, value in asked.items() if value})}"
 
 
 def _root(url: str) -> str:

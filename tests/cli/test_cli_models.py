@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
+import pytest
+from running import Server, eventually
+
+from trunkcall.cli import models
+from trunkcall.core.models import BreakerView, ModelView, ReplicaView
 from trunkcall.home import Home
 
 
@@ -86,6 +90,21 @@ def test_a_running_servers_refusal_is_passed_on(cli: Any, on_home: Any) -> None:
     assert cli("models", "ls", TRUNKCALL_API_KEY="sesame").returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("breaker", "shown", "told"),
+    [
+        (BreakerView(state="open", seconds=12.0, failures=5, why="it refused"), "left alone", "for 12 s: it refused"),
+        (BreakerView(state="half_open", why="it refused"), "ready", "one request at a time: it refused"),
+        (BreakerView(failures=2, why="it broke"), "ready", "2 of its last answers failed: it broke"),
+        (BreakerView(), "ready", ""),
+    ],
+)
+def test_an_upstream_that_fails_is_seen(breaker: BreakerView, shown: str, told: str) -> None:
+    replica = ReplicaView(id="m/0", model="m", source="x", state="ready", in_flight=0, slots=None, breaker=breaker)
+    view = ModelView(name="m", sources=("x",), waiting=0, created=0, replicas=(replica,))
+    assert (models.state(view), told in models.trouble(replica)) == (shown, True)
+
+
 def test_a_server_that_is_still_starting(cli: Any, home: Home) -> None:
     with home.lock():
         found = cli("models", "ls")
@@ -93,19 +112,96 @@ def test_a_server_that_is_still_starting(cli: Any, home: Home) -> None:
     assert "still starting" in found.stderr
 
 
-def test_usage_of_a_running_server(cli: Any, on_home: Any) -> None:
-    found = cli("usage", "--since", "2h", "--by", "model,day")
-    assert [line.split() for line in found.stdout.splitlines()] == [
-        ["MODEL", "REQUESTS", "PROMPT_TOKENS", "SECONDS"],
-        ["m", "3", "12", "0.25"],
-    ]
-    query = parse_qs(on_home.queries[0])
-    assert query["by"] == ["model,day"]
-    assert abs(time.time() - 7200 - float(query["since"][0])) < 30
-    assert json.loads(cli("usage", "--json").stdout)["rows"][0]["requests"] == 3
+def test_usage_of_a_running_server(cli: Any, home: Home, serve: Callable[..., Server]) -> None:
+    server = serve("--no-pocket", "--model", "m=debug", home=home.path)
+    for _ in range(3):
+        server.chat("m", "four words are asked")
+    head, row = [line.split() for line in cli("usage", "--since", "2h", "--by", "model,day").stdout.splitlines()][:2]
+    assert head[:3] == ["MODEL", "DAY", "REQUESTS"] and (row[0], row[2]) == ("m", "3")
+    (told,) = json.loads(cli("usage", "--json").stdout)["rows"]
+    assert (told["model"], told["requests"], told["prompt_tokens"]) == ("m", 3, 12)
 
 
 def test_usage_without_a_server_reads_the_ledger(cli: Any) -> None:
     found = cli("usage")
-    assert (found.returncode, found.stdout) == (0, "nothing was used in the last 1d\n"), found.stderr
-    assert json.loads(cli("usage", "--json").stdout) == {"rows": []}
+    assert found.returncode == 0 and found.stdout.startswith("nothing was used "), found.stderr
+    assert json.loads(cli("usage", "--json").stdout)["rows"] == []
+
+
+def test_models_of_a_real_server(cli: Any, home: Home, serve: Callable[..., Server], work: Path) -> None:
+    server = serve(home=home.path)
+    added = cli(
+        "models",
+        "add",
+        "two",
+        "debug",
+        "dummy",
+        "--set",
+        "ttl=10m",
+        "--set",
+        "aliases=[deux, zwei]",
+        "--set",
+        "slots=2",
+        "--set",
+        "fallback=pocket",
+        "--set",
+        "policy=lottery",
+    )
+    assert added.returncode == 0, added.stderr
+    assert home.models() == {
+        "two": {"source": ["debug", "dummy"], "ttl": "10m", "aliases": ["deux", "zwei"], "slots": 2}
+        | {"fallback": "pocket", "policy": "lottery"}
+    }
+    for name in ("two", "zwei"):
+        shown = cli("models", "show", name).stdout
+        assert shown.startswith(
+            "two: 2 of 2 ready, 0 waiting\npolicy: lottery\naliases: deux, zwei\nfallback: pocket\n"
+        )
+    assert cli("models", "change", "two", "--set", "slots=5", "--set", "ttl=null").stdout == "two is changed\n"
+    assert home.models()["two"]["slots"] == 5 and "ttl" not in home.models()["two"]
+    assert cli("models", "rm", "two").returncode == 0
+
+    assert "`trunkcall models show pocket`" in cli("models", "load", "pocket").stdout
+    eventually(lambda: "pocket: ready" in cli("models", "show", "pocket").stdout, 20)
+    pid = server.get("/admin/models/pocket")["replicas"][0]["pid"]
+    assert cli("models", "restart", "pocket", "--replica", "0").stdout == "pocket: ready\n"
+    assert server.get("/admin/models/pocket")["replicas"][0]["pid"] != pid
+    assert cli("models", "drain", "pocket").stdout == "pocket: draining\n"
+    assert cli("models", "load", "pocket").stdout == "pocket: ready\n"
+    assert cli("models", "unload", "pocket").stdout == "pocket: off\n"
+    for arguments, code, words in (
+        (["models", "drain", "pocket", "--replica", "7"], 2, "pocket/0"),
+        (["models", "change", "pocket"], 2, "nothing to change"),
+        (["models", "change", "pocket", "--set", "slots=1"], 1, "trunkcall config explain models.pocket"),
+        (["models", "add", "x", "debug", "--set", "slosts=1"], 2, "slosts"),
+    ):
+        found = cli(*arguments)
+        assert (found.returncode, words in found.stderr) == (code, True), (arguments, found.stderr)
+        assert len(found.stderr.splitlines()) == 1
+    assert cli("reload").stdout == "nothing has changed\n"
+
+
+def test_a_server_elsewhere_is_reached_by_url_and_key(cli: Any, serve: Callable[..., Server], tmp_path: Path) -> None:
+    keyed = {"TRUNKCALL_KEYS": "env:THE_KEY", "THE_KEY": "sk-1"}
+    server = serve("--no-pocket", "--model", "far=debug", home=tmp_path / "elsewhere", env=keyed)
+    refused = cli("models", "ls", "--url", server.url)
+    assert refused.returncode == 1 and "--key" in refused.stderr
+    for arguments in (["requests"], ["top", "--json"], ["logs", "far"], ["reload"], ["models", "load", "far"]):
+        assert cli(*arguments, "--url", server.url, "--key", "sk-1").returncode == 0, arguments
+    assert cli("models", "ls", "--url", server.url, TRUNKCALL_API_KEY="sk-1").stdout.splitlines()[1].startswith("far")
+    assert cli("models", "ls", TRUNKCALL_HOME=str(tmp_path / "elsewhere")).returncode == 0, "who may read the home may"
+
+
+def test_reload_tells_what_is_wrong(cli: Any, home: Home, serve: Callable[..., Server], work: Path) -> None:
+    file = work / "trunkcall.yaml"
+    file.write_text("models: {a: debug}\npocket: false\n")
+    serve("--config", str(file), home=home.path)
+    file.write_text("models: {a: debug, b: debug}\npocket: false\n")
+    assert "models.b" in cli("reload").stdout
+    file.write_text("models: {a: opnai:x}\n")
+    found = cli("reload")
+    assert found.returncode != 0 and "Did you mean 'openai'?" in found.stderr
+    assert [line.split()[0] for line in cli("models", "ls", "--config", "/dev/null").stdout.splitlines()[1:]] == [
+        "a",
+        "b",
+    ]

@@ -21,9 +21,9 @@ ANSWER_SECONDS = 600.0
 
 
 class Server:
-    """A server by its base URL, with the key that opens it."""
+    """A server by its base URL, with the key that opens it; patience: seconds for each part of an answer."""
 
-    def __init__(self, url: str, key: str | None = None) -> None:
+    def __init__(self, url: str, key: str | None = None, patience: float = ANSWER_SECONDS) -> None:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ServingError(
@@ -34,20 +34,38 @@ class Server:
         self._netloc = parts.netloc.rpartition("@")[2]
         self._prefix = parts.path.rstrip("/").removesuffix("/v1")
         self._key = key or os.environ.get("TRUNKCALL_API_KEY")
+        self._patience = patience
 
     def read(self, path: str, shape: type[T]) -> T:
         """GET a value; raises ServingError with the server's own message, or when it has another shape."""
-        with self.open("GET", path) as response:
+        return self.ask("GET", path, shape)
+
+    def ask(self, method: str, path: str, shape: type[T], body: Any = None) -> T:
+        """One call and its answer; raises ServingError as `read` does."""
+        with self.open(method, path, body) as response:
             data = response.read()
         try:
             return msgspec.json.decode(data, type=shape)
         except msgspec.DecodeError:
-            raise ServingError("upstream_error", f"{self.url}{path} did not answer as Trunkcall does") from None
+            raise self._stranger(path) from None
 
     def call(self, method: str, path: str, body: Any = None) -> None:
         """One call whose answer is its success; raises ServingError with the server's own message."""
         with self.open(method, path, body) as response:
             response.read()
+
+    def events(self, path: str) -> Generator[tuple[str, bytes]]:
+        """The server-sent events of an answer, each with its kind, until the server ends it; raises ServingError."""
+        with self.open("GET", path) as response:
+            if not (response.getheader("content-type") or "").startswith("text/event-stream"):
+                raise self._stranger(path)
+            kind = ""
+            for line in response:
+                name, _, value = line.rstrip(b"\r\n").partition(b": ")
+                if name == b"event":
+                    kind = value.decode("utf-8", "replace")
+                elif name == b"data":
+                    yield kind, value
 
     @contextmanager
     def open(self, method: str, path: str, body: Any = None) -> Generator[HTTPResponse]:
@@ -60,7 +78,7 @@ class Server:
         try:
             with closing(self._kind(self._netloc, timeout=CONNECT_SECONDS)) as connection:
                 connection.connect()
-                connection.sock.settimeout(ANSWER_SECONDS)
+                connection.sock.settimeout(self._patience)
                 data = None if body is None else msgspec.json.encode(body)
                 connection.request(method, self._prefix + path, data, headers)
                 response = connection.getresponse()
@@ -71,6 +89,9 @@ class Server:
             raise ServingError(
                 "unreachable", f"no answer from {self.url}: {error}. Start it with: trunkcall up"
             ) from None
+
+    def _stranger(self, path: str) -> ServingError:
+        return ServingError("upstream_error", f"{self.url}{path} did not answer as Trunkcall does")
 
 
 def message_of(body: Any) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -14,20 +16,26 @@ from trunkcall.cli.output import print_json, print_table
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import Machine, ModelSettings, ModelView, ReplicaView
 from trunkcall.core.text import did_you_mean
-from trunkcall.home import Home, locate
+from trunkcall.home import Home
 from trunkcall.machine import look
 from trunkcall.protocols.fetching import amount
 
 
-class _Models(msgspec.Struct):
+class Models(msgspec.Struct):
+    """What /admin/models answers."""
+
     models: list[ModelView]
 
 
-def ls(home_flag: Path | None, file: Path | None, as_json: bool) -> None:
+Reached = tuple[Home, Server | None]
+"""What cli.reached.reach gives."""
+
+
+def ls(reached: Reached, file: Path | None, as_json: bool) -> None:
     """Print every model."""
-    home, server = reach(home_flag)
+    home, server = reached
     if server is not None:
-        views = server.read("/admin/models", _Models).models
+        views = server.read("/admin/models", Models).models
     else:
         views = [_view(found) for found in _load(home, file).settings.models.values()]
     if as_json:
@@ -35,38 +43,58 @@ def ls(home_flag: Path | None, file: Path | None, as_json: bool) -> None:
         return
     print_table(
         ("NAME", "STATE", "RUNNING", "WAITING", "SOURCE"),
-        [(v.name, _state(v), str(sum(r.in_flight for r in v.replicas)), str(v.waiting), _sources(v)) for v in views],
+        [(v.name, state(v), str(sum(r.in_flight for r in v.replicas)), str(v.waiting), _sources(v)) for v in views],
     )
 
 
-def add(home_flag: Path | None, file: Path | None, name: str, source: str) -> None:
-    """Store a model, or have the running server take it in."""
-    home, server = reach(home_flag)
-    read = config.model(name, source, base=Path.cwd())
+def add(reached: Reached, file: Path | None, name: str, sources: Sequence[str], given: Sequence[str]) -> None:
+    """Store a model, or have the running server take it in; given: more of its settings, `NAME=VALUE`."""
+    home, server = reached
+    entry = {**settings_of(given), "source": sources[0] if len(sources) == 1 else list(sources)}
+    read = config.model(name, entry, base=Path.cwd(), place=lambda path: f"model {name!r}: {path[1:] or 'name'}")
     for found in read.sources:
         plugins.check(found)
         if found.scheme == "llamacpp" and found.target and not Path(found.target).is_file():
             raise ServingError("bad_request", f"{found.target}: there is no such file")
         if found.scheme == "folder" and not Path(found.target).is_dir():
             raise ServingError("bad_request", f"{found.target}: there is no such folder")
-    text = str(read.sources[0])
+    kept = config.stored(entry, read)
     if server is not None:
-        server.call("POST", "/admin/models", {"name": name, "source": text})
+        server.call("POST", "/admin/models", {"name": name, **({"source": kept} if isinstance(kept, str) else kept)})
         print(f"{name} is added and can be called at {server.url}")
         return
     loaded = _load(home, file)
     place = loaded.origins.get(f"models.{name}")
     if place and name != config.POCKET and name not in home.models():
         raise ServingError("conflict", f"the model {name!r} is defined already: {place[-1].place}")
-    home.add_model(name, text)
+    home.add_model(name, kept)
     print(f"{name} is added; the next `trunkcall up` serves it")
 
 
-def rm(home_flag: Path | None, file: Path | None, name: str) -> None:
+def settings_of(given: Sequence[str]) -> dict[str, Any]:
+    """Settings as `NAME=VALUE`, the value as trunkcall.yaml has it; `null` is the default.
+
+    Raises ServingError (bad_request).
+    """
+    import yaml
+
+    found: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ServingError("bad_request", f"--set: {text!r} is not NAME=VALUE, such as ttl=10m")
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ServingError("bad_request", f"--set: the value of {name} is not YAML: {value!r}") from None
+    return found
+
+
+def rm(reached: Reached, file: Path | None, name: str) -> None:
     """Forget a model that was added."""
-    home, server = reach(home_flag)
+    home, server = reached
     if server is not None:
-        server.call("DELETE", f"/admin/models/{quote(name, safe='')}")
+        server.call("DELETE", path_of(name))
     else:
         if name not in home.models():
             loaded = _load(home, file)
@@ -77,38 +105,66 @@ def rm(home_flag: Path | None, file: Path | None, name: str) -> None:
     print(f"{name} is removed")
 
 
-def change(home_flag: Path | None, name: str, asleep: bool | None, lora: list[str], drop: list[str]) -> None:
-    """Let a model of the running server sleep or wake, and load or drop its adapters."""
-    _, server = reach(home_flag)
-    if server is None:
-        raise ServingError("unreachable", "no server runs on this home, so nothing can be changed in it: trunkcall up")
+def change(
+    server: Server, name: str, asleep: bool | None, lora: Sequence[str], drop: Sequence[str], given: Sequence[str]
+) -> None:
+    """Let a model sleep or wake, load or drop its adapters, and give an added one other settings."""
     adapters: dict[str, str | None] = dict.fromkeys(drop)
     for text in lora:
         adapter, equals, path = text.partition("=")
         if not (adapter and equals and path):
             raise ServingError("bad_request", f"--lora: {text!r} is not NAME=PATH")
         adapters[adapter] = path
-    told = {} if asleep is None else {"asleep": asleep}
-    if not told and not adapters:
-        raise ServingError("bad_request", "nothing to change: give --sleep, --wake, --lora NAME=PATH or --no-lora NAME")
-    server.call("PATCH", f"/admin/models/{quote(name, safe='')}", {**told, "lora": adapters})
+    told: dict[str, Any] = {} if asleep is None else {"asleep": asleep}
+    if adapters:
+        told["lora"] = adapters
+    if given:
+        told["settings"] = settings_of(given)
+    if not told:
+        raise ServingError(
+            "bad_request",
+            "nothing to change: give --set NAME=VALUE, --sleep, --wake, --lora NAME=PATH or --no-lora NAME",
+        )
+    server.call("PATCH", path_of(name), told)
     print(f"{name} is changed")
 
 
-def show(home_flag: Path | None, file: Path | None, name: str, as_json: bool) -> None:
+def act(server: Server, verb: Literal["load", "unload", "drain", "restart"], name: str, replica: str) -> None:
+    """Have a model's engines run, end, take no more, or start anew; replica: only this one, by its id or number."""
+    body = {"replica": f"{name}/{replica}" if replica.isdecimal() else replica} if replica else {}
+    view = server.ask("POST", f"{path_of(name)}/{verb}", ModelView, body)
+    found = state(view)
+    if verb == "load" and found != "ready":
+        print(f"{view.name}: its engines are started now; `trunkcall models show {view.name}` tells how far they are")
+    else:
+        print(f"{view.name}: {found}")
+
+
+def path_of(name: str) -> str:
+    """Where administration has a model."""
+    return f"/admin/models/{quote(name, safe='')}"
+
+
+def show(reached: Reached, file: Path | None, name: str, as_json: bool) -> None:
     """Print one model and its replicas."""
-    home, server = reach(home_flag)
+    home, server = reached
     if server is not None:
-        view = server.read(f"/admin/models/{quote(name, safe='')}", ModelView)
+        view = server.read(path_of(name), ModelView)
     else:
         models = _load(home, file).settings.models
-        if name not in models:
+        found = models.get(name) or next((one for one in models.values() if name in one.aliases), None)
+        if found is None:
             raise ServingError("no_model", f"there is no model {name!r}. {did_you_mean(name, models)}")
-        view = planned(models[name], look())
+        view = planned(found, look())
     if as_json:
         print_json(view)
         return
-    print(f"{view.name}: {_state(view)}, {view.waiting} waiting")
+    print(f"{view.name}: {state(view)}, {view.waiting} waiting")
+    if len(view.replicas) > 1:
+        print(f"policy: {view.policy}")
+    for word, names in (("aliases", view.aliases), ("adapters", view.adapters), ("fallback", view.fallback)):
+        if names:
+            print(f"{word}: {', '.join(names)}")
     print_table(
         ("REPLICA", "STATE", "RUNNING", "PID", "ADDRESS", "SOURCE"),
         [
@@ -121,11 +177,24 @@ def show(home_flag: Path | None, file: Path | None, name: str, as_json: bool) ->
         print()
         print_table(
             ("REPLICA", "ENGINE", "MEMORY", "WHY", "FASTER WITH"),
-            [(r.id, r.engine, amount(r.memory) if r.memory else "-", r.why or "-", r.faster or "-") for r in started],
+            [
+                (r.id, r.engine, amount(r.rss or r.memory) if r.rss or r.memory else "-", r.why or "-", r.faster or "-")
+                for r in started
+            ],
         )
     for replica in view.replicas:
-        if replica.error:
-            print(f"{replica.id}: {replica.error}")
+        if told := trouble(replica):
+            print(f"{replica.id}: {told}")
+
+
+def trouble(replica: ReplicaView) -> str:
+    """What people should know of a replica, empty when all is well."""
+    breaker = replica.breaker
+    if breaker.state != "closed":
+        left = f" for {breaker.seconds:.0f} s" if breaker.state == "open" else ", tried by one request at a time"
+        return f"left alone{left}: {breaker.why}"
+    failed = f"{breaker.failures} of its last answers failed: {breaker.why}" if breaker.failures else ""
+    return replica.error or replica.progress or failed
 
 
 def planned(found: ModelSettings, machine: Machine) -> ModelView:
@@ -153,22 +222,6 @@ def _plan(replica: ReplicaView, settings: ModelSettings, machine: Machine) -> Re
     )
 
 
-def reach(home_flag: Path | None) -> tuple[Home, Server | None]:
-    """The home, and the server that runs on it.
-
-    Raises ServingError (loading) while that server is still starting.
-    """
-    home = Home(locate(home_flag, os.environ))
-    running = home.running()
-    if running is None:
-        return home, None
-    if not running.url:
-        raise ServingError(
-            "loading", f"the server on {home.path} ({running}) does not listen yet; try again in a moment"
-        )
-    return home, Server(running.url)
-
-
 def _load(home: Home, file: Path | None) -> config.Loaded:
     return config.load(config=file, home=home.path, environ=os.environ, flags=config.Flags())
 
@@ -186,11 +239,23 @@ def _view(found: ModelSettings) -> ModelView:
         )
         for number, source in enumerate(found.sources)
     )
-    return ModelView(name=found.name, sources=tuple(map(str, found.sources)), waiting=0, created=0, replicas=replicas)
+    return ModelView(
+        name=found.name,
+        sources=tuple(map(str, found.sources)),
+        waiting=0,
+        created=0,
+        replicas=replicas,
+        aliases=found.aliases,
+        policy=found.policy,
+        fallback=found.fallback,
+    )
 
 
-def _state(view: ModelView) -> str:
-    states = [replica.state for replica in view.replicas]
+def state(view: ModelView) -> str:
+    """A model's replicas' states in a word or two."""
+    states = ["left alone" if replica.breaker.state == "open" else replica.state for replica in view.replicas]
+    if not states:
+        return "no replica"
     return states[0] if len(states) == 1 else f"{states.count('ready')} of {len(states)} ready"
 
 

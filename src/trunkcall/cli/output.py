@@ -34,6 +34,13 @@ def close_pipe() -> int:
     return 1
 
 
+def printable(text: str) -> str:
+    """Text that came from elsewhere, without what a terminal would obey."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in "\t\n" else f"\\x{ord(one):02x}" for one in text)
+
+
 def print_json(value: Any) -> None:
     """Print a value as indented JSON."""
     import msgspec
@@ -41,15 +48,19 @@ def print_json(value: Any) -> None:
     print(msgspec.json.format(msgspec.json.encode(value)).decode())
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under columns; into a pipe nothing is cut to a terminal's width."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, one_line: bool = False) -> None:
+    """Print rows under columns; into a pipe nothing is cut to a terminal's width.
+
+    one_line: a terminal shows of the last column what fits beside the others, instead of folding them.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=one_line and sys.stdout.isatty())
     for column in columns:
-        table.add_column(column, overflow="fold")
+        last = one_line and column == columns[-1]
+        table.add_column(column, overflow="ellipsis" if last else "fold", no_wrap=one_line, ratio=1 if last else None)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else 1000).print(table)

@@ -14,18 +14,17 @@ class News:
 
     def __init__(self) -> None:
         self._listeners: tuple[Listener, ...] = ()
-
-    @property
-    def wanted(self) -> bool:
+        self.wanted = False
         """Whether anybody listens: what is costly to tell is not made for nobody."""
-        return bool(self._listeners)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` for each piece of news; gives the way to end that."""
         self._listeners = (*self._listeners, listener)
+        self.wanted = True
 
         def leave() -> None:
             self._listeners = tuple(found for found in self._listeners if found is not listener)
+            self.wanted = bool(self._listeners)
 
         return leave
 

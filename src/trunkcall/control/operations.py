@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import msgspec
 
+from trunkcall.core.keys import KeyEntry
 from trunkcall.core.models import ModelView
 
 
 class Models(Protocol):
     """What administration can do with models. All raise ServingError: no_model, bad_request, conflict."""
 
+    entry: type[msgspec.Struct]
+    """The shape of a new model: its name, and its settings as in trunkcall.yaml."""
+
     async def add(self, name: str, entry: Any) -> ModelView:
         """Make a model callable and remember it; entry: a source, or a mapping as in trunkcall.yaml."""
+        ...
+
+    async def change(self, name: str, changes: dict[str, Any]) -> ModelView:
+        """Give an added model other settings, as in trunkcall.yaml; None takes one back to its default."""
         ...
 
     async def remove(self, name: str) -> None:
@@ -37,25 +46,6 @@ class Models(Protocol):
         ...
 
 
-class KeyEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A key as an administrator gives it; limits that are None do not hold.
-
-    models: names that it may ask for, empty for all; requests and tokens per minute; tokens and money per day and
-    month (UTC), money as the models' prices count it; expires_at: unix seconds.
-    """
-
-    name: str
-    role: Literal["admin", "user"] = "user"
-    models: tuple[str, ...] = ()
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    tokens_per_day: int | None = None
-    tokens_per_month: int | None = None
-    money_per_day: float | None = None
-    money_per_month: float | None = None
-    expires_at: float | None = None
-
-
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     """A key as it is shown, without its secret; what was used counts against its budgets.
 
@@ -73,18 +63,29 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Keys(Protocol):
-    """What administration can do with keys. All raise ServingError: bad_request, conflict, unreachable."""
+    """What administration can do with keys.
+
+    All raise ServingError: bad_request (a limit or name that cannot be), no_route (no such key), conflict (a name
+    that is taken, a key of the settings), unreachable (the store is away; nothing is changed then).
+    """
 
     def views(self) -> list[KeyView]:
         """All keys, by name."""
+        ...
+
+    def view(self, name: str) -> KeyView:
+        """One key."""
         ...
 
     async def create(self, entry: KeyEntry) -> str:
         """Remember a new key; gives its secret, which is told this once."""
         ...
 
-    async def change(self, entry: KeyEntry, *, disabled: bool = False) -> KeyView:
-        """Give a key other limits."""
+    async def change(self, name: str, changes: Mapping[str, Any], *, disabled: bool | None = None) -> KeyView:
+        """Give a key other limits, or refuse it for a while; what is left out stays as it is by then.
+
+        changes: fields of KeyEntry with values of their types, and no name.
+        """
         ...
 
     async def revoke(self, name: str) -> None:
@@ -97,14 +98,24 @@ class Records(Protocol):
 
     async def usage(
         self, by: tuple[str, ...], since: float | None = None, until: float | None = None
-    ) -> list[dict[str, Any]]:
-        """Sums by group, up to this second."""
+    ) -> dict[str, Any]:
+        """Sums by group, up to this second: `rows`, `total`, and `since` and `until` as the ledger could tell them."""
         ...
 
     async def requests(
-        self, *, limit: int = 100, before: float | None = None, model: str = "", key: str = "", error: str = ""
+        self,
+        *,
+        limit: int = 100,
+        before: float | None = None,
+        model: str = "",
+        key: str = "",
+        error: str = "",
+        id: str = "",
     ) -> list[dict[str, Any]]:
-        """Single requests, newest first."""
+        """Single requests, newest first, that were opened before this moment (unix seconds).
+
+        model: as asked for or as served; error: a kind, or `any` for all that failed.
+        """
         ...
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 
+from trunkcall.control.condition import Condition
 from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.generation import Serving
 from trunkcall.control.news import News
 from trunkcall.control.operations import Keys, Models, Records, Reloaded
 from trunkcall.control.registry import Registry
 from trunkcall.core.meter import Counters
+from trunkcall.core.models import Machine
 from trunkcall.core.ports import Api, Exchange
 
 
@@ -20,7 +22,7 @@ class Operations(msgspec.Struct, frozen=True):
     """What administration can do, given by the composition root.
 
     settings: as `trunkcall config show`, with origins; reload: read the file again and apply it, ServingError when it
-    is not valid, which changes nothing.
+    is not valid, which changes nothing; machine: looks at it, for some seconds at worst.
     """
 
     models: Models
@@ -29,12 +31,13 @@ class Operations(msgspec.Struct, frozen=True):
     news: News
     settings: Callable[[], dict[str, Any]]
     reload: Callable[[], Awaitable[Reloaded]]
+    machine: Callable[[], Machine]
 
 
 class Services(msgspec.Struct, frozen=True):
     """One process's parts, as one listener's apis may use them.
 
-    rows_lost: journal rows that a full disk has cost; may_register: raises ServingError
+    condition: how the process does by now; may_register: raises ServingError
     (forbidden) for a caller whose workers are not wanted on this listener; stop: end the server
     in order.
     """
@@ -44,7 +47,7 @@ class Services(msgspec.Struct, frozen=True):
     registry: Registry
     counters: Counters
     operations: Operations
-    rows_lost: Callable[[], int]
+    condition: Callable[[], Condition]
     may_register: Callable[[Exchange], None]
     stop: Callable[[], None]
 
