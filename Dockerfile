@@ -17,6 +17,8 @@ ENV TRUNKCALL_HOME=/data HF_HOME=/data/huggingface TRUNKCALL_KEYS=env:TRUNKCALL_
 VOLUME /data
 WORKDIR /home/trunkcall
 EXPOSE 8000
+# Docker knows 0 and 1 only.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --start-interval=1s CMD trunkcall status >/dev/null || exit 1
 ENTRYPOINT ["trunkcall"]
 # A key is needed outside loopback: set TRUNKCALL_KEY.
 CMD ["up", "--host", "0.0.0.0"]
@@ -32,6 +34,8 @@ COPY docker/entrypoint-tgi.sh /usr/local/bin/
 ENV TRUNKCALL_HOME=/var/lib/trunkcall HF_HOME= TRUNKCALL_KEYS= PORT=80 HUGGINGFACE_HUB_CACHE=/data
 WORKDIR /root
 EXPOSE 80
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --start-interval=1s \
+    CMD python -c "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health', timeout=5)"
 ENTRYPOINT ["entrypoint-tgi.sh"]
 CMD ["--json-output"]
 

@@ -65,12 +65,12 @@ def test_precedence_rises_from_default_to_flag(home: Path) -> None:
 
 def test_which_file_is_read(home: Path, tmp_path: Path) -> None:
     home.mkdir()
-    (home / "trunkcall.yaml").write_text("store: in-home")
-    assert read(home).settings.store == "in-home"
-    assert read(home, "store: here").settings.store == "here"
+    (home / "trunkcall.yaml").write_text("queue: 1")
+    assert read(home).settings.queue == 1
+    assert read(home, "queue: 2").settings.queue == 2
     other = tmp_path / "other.yaml"
-    other.write_text("store: named")
-    assert load(config=other, home=home, environ={}, flags=Flags()).settings.store == "named"
+    other.write_text("queue: 3")
+    assert load(config=other, home=home, environ={}, flags=Flags()).settings.queue == 3
     with pytest.raises(ServingError, match="no such settings file"):
         load(config=tmp_path / "missing.yaml", home=home, environ={}, flags=Flags())
 
@@ -87,12 +87,14 @@ models:
   big:
     source: ["openai:http://a:8000/v1#m", "openai:http://b:8000/v1#m"]
     key: env:BIG_KEY
+    recover: off
 pocket: false
 cors: "*"
 keys: [env:ONE, file:keys/two]
 max_body: 1.5MiB
 queue: 9
 stall_timeout: 1h30m
+drain_delay: 12s
 drain_timeout: 0.5
 """,
     ).settings
@@ -108,10 +110,11 @@ drain_timeout: 0.5
     assert found.models["two"].sources == (Source("debug"), Source("debug"))
     assert found.models["two"].queue == 9
     assert [source.target for source in found.models["big"].sources] == ["http://a:8000/v1", "http://b:8000/v1"]
-    assert found.models["big"].key == "env:BIG_KEY"
+    assert (found.models["big"].key, found.models["big"].recover) == ("env:BIG_KEY", "off")
     assert found.cors == ("*",)
     assert found.keys == ("env:ONE", f"file:{Path.cwd()}/keys/two")
-    assert (found.max_body, found.stall_timeout, found.drain_timeout) == (1572864, 5400.0, 0.5)
+    assert (found.max_body, found.stall_timeout) == (1572864, 5400.0)
+    assert (found.drain_delay, found.drain_timeout) == (12.0, 0.5)
 
 
 MISTAKES = [
@@ -125,6 +128,10 @@ MISTAKES = [
     ("models:\n a: {queue: 3}", "trunkcall.yaml:2: models.a: object missing required field source"),
     ("models:\n a: {source: []}", "trunkcall.yaml:2: models.a.source: expected a list of length >= 1"),
     ("log_level: loud", "trunkcall.yaml:1: log_level: must be one of debug, info, warning, error"),
+    ("models:\n a: {source: debug, recover: true}", "trunkcall.yaml:2: models.a.recover: expected text, got true or false"),
+    ("models:\n a:\n  source: debug\n  recover: never", "trunkcall.yaml:4: models.a.recover: must be one of auto, exact, off"),
+    ("models:\n a:\n  source: debug\n  policy: random", "trunkcall.yaml:4: models.a.policy: must be one of least_loaded, shortest_queue, lottery, weighted, session_affinity, prefix_affinity"),
+    ("models:\n a:\n  source: debug\n  price: {promt: 1}", "trunkcall.yaml:4: models.a.price.promt: unknown setting. Did you mean 'prompt'?"),
     ("store: a\nstore: b", "trunkcall.yaml:2: store is set twice, first on line 1"),
     ("models: {a: debug, a: dummy}", "trunkcall.yaml:1: models.a is set twice, first on line 1"),
     ("max_body: huge", "trunkcall.yaml:1: max_body: 'huge' is not a size; write bytes or for example 64MiB"),
@@ -142,6 +149,24 @@ MISTAKES = [
     ("store: &x [*x]", "trunkcall.yaml:1: nested more than 32 levels deep"),
     ("store: [", "trunkcall.yaml:1: expected the node content, but found '<stream end>'"),
     ("!!python/object:os.system x", "trunkcall.yaml:1: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object:os.system'"),
+    ("store: mysql://u:hidden@h/x", "trunkcall.yaml:1: store: must be `sqlite` or a postgresql:// URL"),
+    ("retention: long", "trunkcall.yaml:1: retention: 'long' is not a duration; write seconds or for example 500ms, 10m, 1h30m"),
+    ("memory: 0", "trunkcall.yaml:1: memory: 0 is not a size; write bytes or for example 64MiB"),
+    ("access_log: 3", "trunkcall.yaml:1: access_log: expected true or false, got a whole number"),
+    ("telemetry: ftp://x", "trunkcall.yaml:1: telemetry: 'ftp://x' is not a collector's URL; write for example http://127.0.0.1:4318"),
+    ("models:\n a:\n  source: debug\n  weights: [1, 2]", "trunkcall.yaml:4: models.a.weights: 2 weights for 1 sources; give one each"),
+    ("models:\n a:\n  source: debug\n  ttl: soon", "trunkcall.yaml:4: models.a.ttl: 'soon' is not a duration; write seconds or for example 500ms, 10m, 1h30m"),
+    ("models:\n a:\n  source: debug\n  price:\n   prompt: -1", "trunkcall.yaml:5: models.a.price.prompt: expected a number >= 0.0"),
+    ("models:\n a:\n  source: debug\n  price: {prompt: .inf}", "trunkcall.yaml:4: models.a.price.prompt: inf is not a price"),
+    ("models:\n a:\n  source: debug\n  aliases: ['x y']", "trunkcall.yaml:4: models.a.aliases: 'x y' cannot be a model's name: it is empty or has spaces in it"),
+    ("models:\n a:\n  source: debug\n  fallback: pockt", "trunkcall.yaml:4: models.a.fallback: there is no model 'pockt'. Did you mean 'pocket'?"),
+    ("models:\n a: {source: debug, aliases: b}\n b: debug", "trunkcall.yaml:2: models.a.aliases: 'b' is a model itself; take another alias"),
+    ("models:\n a: {source: debug, aliases: [x]}\n b:\n  source: debug\n  aliases: x", "trunkcall.yaml:5: models.b.aliases: 'x' is an alias of 'a' already"),
+    ("models:\n a: {source: debug, fallback: a}", "trunkcall.yaml:2: models.a.fallback: goes in a circle: a -> a; take one of them out"),
+    (
+        "models:\n a: {source: debug, fallback: [pocket, b2]}\n b: {source: debug, aliases: b2, fallback: c}\n c: {source: debug, fallback: a}",
+        "trunkcall.yaml:2: models.a.fallback: goes in a circle: a -> b -> c -> a; take one of them out",
+    ),
     ('models: {"a b": debug}', "trunkcall.yaml:1: models.a b: 'a b' cannot be a model's name: it is empty or has spaces in it"),
 ]  # fmt: skip
 
@@ -187,6 +212,10 @@ def test_any_text_is_read_or_refused(home: Path, text: str) -> None:
         ("MAX_BODY", "1GiB", "max_body", 2**30),
         ("STALL_TIMEOUT", "5", "stall_timeout", 5.0),
         ("QUEUE", "3", "queue", 3),
+        ("ACCESS_LOG", "true", "access_log", True),
+        ("RETENTION", "1w", "retention", 604800.0),
+        ("MEMORY", "2GiB", "memory", 2**31),
+        ("STORE", "postgresql://h/x", "store", "postgresql://h/x"),
     ],
 )
 def test_the_environment_sets_every_kind(home: Path, name: str, text: str, field: str, value: Any) -> None:
@@ -218,16 +247,9 @@ def test_host_and_port_change_the_main_port_and_listen_adds(home: Path) -> None:
     ("host", "open_to_all"),
     [("127.0.0.1", False), ("127.9.9.9", False), ("localhost", False), ("::1", False), ("0.0.0.0", True), ("::", True), ("10.0.0.1", True), ("127.evil.example", True)],
 )  # fmt: skip
-def test_other_machines_need_a_key(home: Path, host: str, open_to_all: bool) -> None:
-    flags = Flags(host=host)
-    assert read(home, flags=flags, TRUNKCALL_KEYS="env:K").settings.listen[0].host == host
-    if open_to_all:
-        message = refusal(home, flags=flags)
-        assert message.startswith("flag --host:")
-        assert "TRUNKCALL_KEYS=env:NAME" in message
-        assert "127.0.0.1" in message
-    else:
-        read(home, flags=flags)
+def test_which_addresses_other_machines_reach(home: Path, host: str, open_to_all: bool) -> None:
+    assert read(home, flags=Flags(host=host)).settings.listen[0].host == host
+    assert config.is_loopback(host) != open_to_all
 
 
 def test_models_of_flags_win_and_paths_belong_to_where_they_were_written(home: Path, tmp_path: Path) -> None:
@@ -291,9 +313,54 @@ def test_pocket_is_there_unless_refused_or_redefined(home: Path) -> None:
 def test_explain_answers_inner_keys_and_names_the_nearest(home: Path) -> None:
     loaded = read(home, "models:\n  a:\n    source: debug\n    slots: 3")
     assert loaded.explain("models.a.slots")[-1] == config.Origin(3, "trunkcall.yaml:4: models.a.slots")
-    assert loaded.explain("models.a.queue")[-1].place == "trunkcall.yaml:2: models.a"
+    assert loaded.explain("models.a.queue") == (config.Origin(1024, "default"),)
+    assert loaded.explain("models.a.policy") == (config.Origin("least_loaded", "default"),)
+    assert loaded.explain("models.a.replicas")[-1].place == "trunkcall.yaml:2: models.a"
+    with pytest.raises(ServingError, match="Did you mean 'policy'"):
+        loaded.explain("models.a.polcy")
     with pytest.raises(ServingError, match="Did you mean 'max_body'"):
         loaded.explain("maxbody")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("policy", "weighted"),
+        ("weights", [1.0, 2.0]),
+        ("fallback", ["pocket"]),
+        ("aliases", ["x", "y"]),
+        ("ttl", 600.0),
+        ("pinned", True),
+        ("recover", "auto"),
+        ("price", {"prompt": 1.5, "completion": 0.0, "cached": None}),
+        ("price.prompt", {"prompt": 1.5, "completion": 0.0, "cached": None}),
+    ],
+)
+def test_explain_answers_all_that_a_model_can_be_told(home: Path, key: str, value: Any) -> None:
+    loaded = read(
+        home,
+        """
+models:
+  a:
+    {source: [debug, dummy], policy: weighted, weights: [1, 2], fallback: pocket, aliases: "x,y", ttl: 10m,
+     pinned: true, recover: auto, price: {prompt: 1.5}}
+""",
+    )
+    origin = loaded.explain(f"models.a.{key}")[-1]
+    assert origin.value == value
+    assert origin.place.endswith(f"models.a.{key.partition('.')[0]}")
+
+
+def test_names_are_looked_at_where_a_model_was_last_set(home: Path) -> None:
+    Home(home).add_model("mine", {"source": "debug", "fallback": "gone"})
+    assert refusal(home) == (
+        f"{home}/models.json (trunkcall models add): fallback: there is no model 'gone'. Did you mean 'mine'?"
+    )
+    Path("trunkcall.yaml").write_text("models: {a: {source: debug, slots: 3}}")
+    flagged = read(home, flags=Flags(models=("gone=debug", "a=dummy")))
+    assert flagged.explain("models.a.source")[-1].place == "flag --model"
+    assert flagged.explain("models.a.slots") == (config.Origin(None, "default"),)
+    assert read(home, flags=Flags(models=("gone=debug",))).settings.models["mine"].fallback == ("gone",)
 
 
 def test_nothing_secret_is_shown(home: Path) -> None:
@@ -319,7 +386,9 @@ models:
 def test_what_is_shown_can_be_read_again(home: Path) -> None:
     first = read(
         home,
-        "listen: [{port: 1, apis: [openai]}]\nmodels: {a: {source: a.gguf, slots: 2, env: {A: b}, replicas: 2}}\nqueue: 5\nmax_body: 1MiB",
+        "listen: [{port: 1, apis: [openai]}]\nmodels: {a: {source: a.gguf, slots: 2, env: {A: b}, replicas: 2, policy: weighted, "
+        "weights: [2], aliases: [x], fallback: [pocket], ttl: 1m, pinned: true, recover: exact, price: {prompt: 1}}}\n"
+        "queue: 5\nmax_body: 1MiB\nmemory: 8GiB\nretention: 30d\naccess_log: true\ntelemetry: http://x",
     )
     second = read(home, yaml.safe_dump(config.show(first.settings)))
     assert second.settings == first.settings
@@ -332,12 +401,26 @@ def test_the_schema_accepts_what_is_accepted_and_refuses_what_is_refused(home: P
     assert validator.is_valid(
         yaml.safe_load("listen: 8000\nmodels: {a: pocket, b: {source: [x, y], slots: 2}}\nmax_body: 1MiB")
     )
+    assert validator.is_valid(
+        yaml.safe_load(
+            "models: {a: {source: x, policy: weighted, weights: [1], fallback: [b], aliases: c, ttl: 10m, pinned: true, "
+            "recover: exact, price: {prompt: 1, cached: null}}}\nmemory: 8GiB\nretention: 30d\naccess_log: true\n"
+            "telemetry: {endpoint: http://x, sample: 0.5}"
+        )
+    )
     for wrong in (
         "stroe: x",
         "models: {a: {slotz: 1, source: x}}",
         "models: {a: 3}",
         "log_level: loud",
         "listen: {port: 99999}",
+        "models: {a: {source: debug, policy: best}}",
+        "models: {a: {source: debug, weights: [0]}}",
+        "models: {a: {source: debug, recover: perhaps}}",
+        "models: {a: {source: debug, price: {prompt: -1}}}",
+        "models: {a: {source: debug, price: {input: 1}}}",
+        "models: {a: {source: debug, pinned: 1}}",
+        "telemetry: {endpoint: http://x, sample: 2}",
     ):
         assert not validator.is_valid(yaml.safe_load(wrong)), wrong
     assert set(schema["properties"]) == {*config.Settings.__struct_fields__}

@@ -12,7 +12,7 @@ import platformdirs
 import pytest
 
 from trunkcall.core.errors import ServingError
-from trunkcall.home import Home, ServerInfo, locate
+from trunkcall.home import Home, ServerInfo, born, locate
 
 HOLD = """
 import sys
@@ -97,10 +97,15 @@ except ServingError as error:
     assert found.stdout.startswith(f"forbidden the state directory {home} cannot be used: Permission denied."), found
 
 
+def holds(home: Home) -> tuple[int, str] | None:
+    info = home.running()
+    return None if info is None else (info.pid, info.url)
+
+
 def test_a_second_server_is_refused_and_told_who_is_first(tmp_path: Path) -> None:
     home = Home(tmp_path)
     with Holder(tmp_path) as holder:
-        assert home.running() == ServerInfo(holder.child.pid, "http://127.0.0.1:4321")
+        assert holds(home) == (holder.child.pid, "http://127.0.0.1:4321")
         with pytest.raises(ServingError) as caught, home.lock():
             pass
         assert caught.value.kind == "conflict"
@@ -108,11 +113,24 @@ def test_a_second_server_is_refused_and_told_who_is_first(tmp_path: Path) -> Non
     assert home.running() is None
     assert (tmp_path / "server.json").exists(), "kill -9 leaves the file, which must not be believed"
     with home.lock():
-        assert home.running() == ServerInfo(os.getpid(), "")
+        assert holds(home) == (os.getpid(), "")
         home.write_server(os.getpid(), "http://x")
-        assert home.running() == ServerInfo(os.getpid(), "http://x")
+        assert holds(home) == (os.getpid(), "http://x")
     assert home.running() is None
     assert not (tmp_path / "server.json").exists()
+
+
+def test_a_number_that_another_process_has_got_is_not_the_server(tmp_path: Path) -> None:
+    with Holder(tmp_path) as holder:
+        info = Home(tmp_path).running()
+        assert info is not None
+        assert info.alive
+        assert info.since > 0
+        other = ServerInfo(os.getpid(), info.url, since=info.since, born=info.born)
+        assert born(os.getpid()) == 0 or not other.alive
+    assert holder.child.returncode is not None
+    assert born(holder.child.pid) == 0
+    assert not info.alive or born(os.getpid()) == 0
 
 
 def test_a_probe_does_not_keep_a_server_from_starting(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from running import Server, alive, eventually
 
+from trunkcall.home import Home
 from trunkcall.pocket import gguf_path
 
 Serve = Callable[..., Server]
@@ -231,6 +232,19 @@ def test_stream_that_takes_too_long_is_told_at_the_end(serve: Serve, tmp_path: P
     assert time.monotonic() - began < 5
 
 
+def test_balancers_are_told_before_requests_are_refused(serve: Serve, tmp_path: Path) -> None:
+    settings = tmp_path / "trunkcall.yaml"
+    settings.write_text("drain_delay: 60\nmodels: {d: debug}\n", encoding="utf-8")
+    server = serve("--config", str(settings), "--no-pocket")
+    assert server.get("/ready")["status"] == "ready"
+    server.process.send_signal(signal.SIGTERM)
+    eventually(lambda: server.request("GET", "/ready")[0] == 503)
+    assert json.loads(server.request("GET", "/ready")[2])["status"] == "draining"
+    assert server.request("GET", "/health")[0] == 200
+    assert server.chat("d", "still here")[2]["choices"][0]["message"]["content"] == "still here"
+    assert server.stop() == 0, "a second signal does not wait"
+
+
 def test_models_are_added_and_removed_while_it_runs(serve: Serve) -> None:
     server = serve()
     status, _, view = server.post("/admin/models", {"name": "d", "source": "debug"})
@@ -255,10 +269,81 @@ def test_requests_are_in_the_ledger_and_metrics(serve: Serve) -> None:
     found = {(row["model"], row["error"]): row for row in rows}
     assert found["d", ""]["requests"] == 1
     assert found["d", ""]["completion_tokens"] == 3
-    assert found["nothere", "no_model"]["requests"] == 1
+    assert found["", "no_model"]["requests"] == 1, "no model served it"
     text = server.request("GET", "/metrics")[2].decode()
-    assert 'vllm:generation_tokens_total{model_name="d"} 3.0' in text
+    assert 'vllm:generation_tokens_total{model_name="d"} 3' in text
     assert os.stat(server.home).st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("form", ["--json-logs", "--no-json-logs"])
+def test_the_access_log_has_a_line_for_each_request_and_no_secret(serve: Serve, tmp_path: Path, form: str) -> None:
+    settings = tmp_path / "t.yaml"
+    settings.write_text("keys: [env:MY_KEY]\nmodels: {d: debug}", encoding="utf-8")
+    server = serve("--config", str(settings), "--no-pocket", "--access-log", form, env={"MY_KEY": "s3cret"})
+    key = {"authorization": "Bearer s3cret"}
+    body = {"model": "d", "messages": [{"role": "user", "content": "hush now"}]}
+    assert server.post("/v1/chat/completions", body, **key)[0] == 200
+    assert server.post("/v1/chat/completions", {**body, "model": "gone\nINFO forged"}, **key)[0] == 404
+    assert server.request("GET", "/health?key=s3cret")[0] == 200
+    assert server.request("GET", "/v1/models")[0] == 401
+    if form == "--json-logs":
+        lines = eventually(
+            lambda: [line for line in server.lines if '"trunkcall.access"' in line][3:] and server.lines[-4:]
+        )
+        asked, gone, health, refused = map(json.loads, lines)
+        assert asked.items() >= {"key": "env:MY_KEY", "model": "d", "status": 200, "prompt": 2, "completion": 2}.items()
+        assert (gone["model"], gone["error"], gone["status"]) == ("gone\nINFO forged", "no_model", 404)
+        assert (health["path"], health["key"], refused["status"]) == ("/health", "", 401)
+        assert len({line["request"] for line in (asked, gone, health, refused)}) == 4
+    else:
+        lines = eventually(
+            lambda: [line for line in server.lines if " INFO request=" in line][3:] and server.lines[-4:]
+        )
+        assert "method=POST path=/v1/chat/completions status=200" in lines[0]
+        assert "model=d replica=d/0 prompt=2 completion=2 error=-" in lines[0]
+        assert r'model="gone\nINFO forged"' in lines[1]
+        assert "key=- method=GET path=/health status=200" in lines[2]
+    assert "s3cret" not in server.output
+    assert "hush" not in server.output
+
+
+def test_a_line_of_log_names_its_request(serve: Serve, tmp_path: Path) -> None:
+    settings = tmp_path / "t.yaml"
+    settings.write_text("keys: [env:MY_KEY]\nmodels: {d: debug}", encoding="utf-8")
+    server = serve("--config", str(settings), "--no-pocket", "--json-logs", env={"MY_KEY": "s3cret"})
+    headers = server.request("GET", "/v1/models", headers={"authorization": "Bearer wr0ng"})[1]
+    lines = eventually(lambda: [line for line in server.lines if '"refused' in line])
+    assert json.loads(lines[0])["request"] == headers["x-trunkcall-request-id"]
+    assert "wr0ng" not in server.output
+
+
+def test_no_access_log_unless_asked(serve: Serve) -> None:
+    server = serve("--model", "d=debug", "--no-pocket")
+    server.chat("d", "hi")
+    assert "request=" not in server.output
+
+
+def test_a_terminal_that_is_closed_ends_its_server(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "trunkcall", "up", "--port", "0", "--no-pocket", "--home", str(tmp_path / "home")],
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        info = eventually(lambda: (found := Home(tmp_path / "home").running()) and found.url and found, 20)
+        server.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert Home(tmp_path / "home").running() == info, "its terminal is there: it has read its settings again"
+        os.close(ours)
+        server.send_signal(signal.SIGHUP)
+        assert server.wait(15) == 0
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_cors_is_off_by_default_and_settable(serve: Serve, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,17 +14,20 @@ import msgspec
 
 from trunkcall.config_file import (
     FILE_NAME,
+    MOST_REPLICAS,
     Document,
     File,
     ListenerEntry,
     LogLevel,
     ModelEntry,
     Place,
+    TelemetryEntry,
     convert,
     duration,
     scalar,
     size,
 )
+from trunkcall.config_names import check_names
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import ModelSettings, Source, is_path, parse_source
 from trunkcall.core.text import did_you_mean
@@ -56,15 +60,30 @@ class Listener(msgspec.Struct, frozen=True, omit_defaults=True):
     private_key: str = ""
 
 
+class Telemetry(msgspec.Struct, frozen=True):
+    """Where traces go.
+
+    endpoint: an OTLP/HTTP collector's base URL; headers: sent to it, by name, as references (`env:NAME`, `file:PATH`);
+    sample: the share of requests that is traced where the caller does not say, from 0 to 1.
+    """
+
+    endpoint: str
+    headers: dict[str, str] = {}
+    sample: float = 1.0
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All that the operator decides; the first listener is the main port.
 
     store: `sqlite` or a database URL; cors: origins that browsers may call from; keys:
-    references (`env:NAME`, `file:PATH`) whose secrets are accepted as API keys; max_body
+    references (`env:NAME`, `file:PATH`) whose secrets are accepted as API keys; hosts: names by which
+    browsers may reach a server on loopback that asks for no key, beside the machine's own; max_body
     in bytes; queue: most requests that wait for one model; stall_timeout: seconds for
-    which a client may read nothing; drain_timeout: seconds that streams are given at the
-    end; memory: bytes that engines may take together, None for what the machine has; retention:
-    seconds for which single requests stay in the ledger; access_log: a line of log for each request.
+    which a client may read nothing; drain_delay: seconds for which a server that was told to end still takes requests
+    while /ready says so already, for a balancer to notice; drain_timeout: seconds that streams are given after
+    that; memory: bytes that engines may take together, None for what the machine has; retention:
+    seconds for which single requests stay in the ledger; access_log: a line of log for each request;
+    telemetry: where traces go, None for nowhere.
     """
 
     listen: tuple[Listener, ...] = (Listener(),)
@@ -75,13 +94,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     json_logs: bool = False
     cors: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     max_body: int = 64 * 2**20
     queue: int = 1024
     stall_timeout: float = 60.0
+    drain_delay: float = 0.0
     drain_timeout: float = 30.0
     memory: int | None = None
     retention: float = 90 * 86400.0
     access_log: bool = False
+    telemetry: Telemetry | None = None
 
 
 class Flags(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +116,8 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True):
     pocket: bool | None = None
     log_level: str | None = None
     json_logs: bool | None = None
+    access_log: bool | None = None
+    store: str | None = None
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -113,15 +137,26 @@ class Loaded(msgspec.Struct, frozen=True):
     def explain(self, key: str) -> tuple[Origin, ...]:
         """Who set `key` (`log_level`, `models.chat.slots`), the one in force last.
 
-        A key inside a value that was set whole is answered for that value. Raises
-        ServingError (bad_request) for a key that is not there.
+        A key inside a value that was set whole is answered for that value, what a model was not told with its default.
+        Raises ServingError (bad_request) for a key that is not there.
         """
         at = key
-        while at:
-            if at in self.origins:
-                return self.origins[at]
+        while at and at not in self.origins:
             at = at.rpartition(".")[0]
-        raise ServingError("bad_request", f"there is no setting {key!r}. {did_you_mean(key, self.origins)}")
+        if not at:
+            raise ServingError("bad_request", f"there is no setting {key!r}. {did_you_mean(key, self.origins)}")
+        model = self.settings.models.get(at.removeprefix("models."))
+        field = key[len(at) + 1 :].partition(".")[0]
+        if model is None or not field:
+            return self.origins[at]
+        if field not in ModelEntry.__struct_fields__:
+            near = did_you_mean(field, ModelEntry.__struct_fields__)
+            raise ServingError("bad_request", f"a model has no setting {field!r}. {near}")
+        if field == "queue":
+            return self.origins["queue"]
+        if field not in ModelSettings.__struct_fields__:
+            return self.origins[at]
+        return (Origin(_plain(getattr(model, field)), _DEFAULT),)
 
 
 def load(*, config: Path | None, home: Path, environ: Mapping[str, str], flags: Flags) -> Loaded:
@@ -170,6 +205,7 @@ def load(*, config: Path | None, home: Path, environ: Mapping[str, str], flags: 
 
     settings = Settings(**values, models=models)
     _check(settings, origins)
+    check_names(models, lambda name, field: _where(origins, name, field))
     return Loaded(settings, file, {key: tuple(found) for key, found in origins.items()})
 
 
@@ -198,12 +234,27 @@ def model(
     _check_name(name, place(""))
     if isinstance(entry, str):
         entry = {"source": entry}
+    elif isinstance(entry, dict) and cast(dict[str, Any], entry).get("recover") is False:
+        # So YAML reads `off`.
+        entry = {**cast(dict[str, Any], entry), "recover": "off"}
     read = convert(entry, ModelEntry, place)
     texts = [read.source] if isinstance(read.source, str) else read.source
+    if len(texts) * read.replicas > MOST_REPLICAS:
+        raise ServingError(
+            "bad_request",
+            f"{place('.replicas')}: {len(texts)} sources and {read.replicas} replicas of each are more "
+            f"than {MOST_REPLICAS}",
+        )
     try:
         sources = [_absolute(parse_source(text), base) for text in texts]
     except ServingError as error:
         raise ServingError("bad_request", f"{place('.source')}: {error.message}") from None
+    aliases = _words_of(read.aliases)
+    for alias in aliases:
+        _check_name(alias, place(".aliases"))
+    for field, money in msgspec.structs.asdict(read.price).items():
+        if money is not None and not math.isfinite(money):
+            raise ServingError("bad_request", f"{place(f'.price.{field}')}: {money} is not a price")
     return ModelSettings(
         name=name,
         sources=tuple(source for source in sources for _ in range(read.replicas)),
@@ -216,12 +267,23 @@ def model(
         policy=read.policy,
         weights=_weights(read, texts, place),
         fallback=_words_of(read.fallback),
-        aliases=_words_of(read.aliases),
+        aliases=aliases,
         ttl=None if read.ttl is None else duration(read.ttl, place(".ttl")),
         pinned=read.pinned,
         recover=read.recover,
         price=read.price,
     )
+
+
+def stored(entry: Any, settings: ModelSettings) -> Any:
+    """An entry that was read as `settings`, as it means the same from any folder; only the source where that is all."""
+    written: dict[str, Any] = {"source": entry} if isinstance(entry, str) else dict(cast(dict[str, Any], entry))
+    copies: int = written.get("replicas", 1)
+    sources = [str(source) for source in settings.sources[::copies]]
+    written["source"] = sources[0] if len(sources) == 1 else sources
+    if settings.key:
+        written["key"] = settings.key
+    return written["source"] if len(written) == 1 and len(sources) == 1 else written
 
 
 def _weights(read: ModelEntry, texts: Sequence[str], place: Place) -> tuple[float, ...]:
@@ -323,25 +385,48 @@ def _read_memory(value: Any, place: Place, base: Path) -> int | None:
     return None if value is None else size(value, place(""))
 
 
+def _read_store(value: Any, place: Place, base: Path) -> str:
+    if value == "sqlite" or re.match(r"(sqlite:///|postgresql(\+psycopg)?://).", value):
+        return value
+    # Not quoted: there may be a password in it.
+    raise ServingError("bad_request", f"{place('')}: must be `sqlite` or a postgresql:// URL")
+
+
 def _read_keys(value: Any, place: Place, base: Path) -> tuple[str, ...]:
     return tuple(reference(word, place(""), base) for word in _words_of(value))
+
+
+def _read_telemetry(value: Any, place: Place, base: Path) -> Telemetry | None:
+    if value is None:
+        return None
+    entry = TelemetryEntry(value) if isinstance(value, str) else convert(value, TelemetryEntry, place)
+    if not re.match(r"https?://[^/]", entry.endpoint):
+        at = place("" if isinstance(value, str) else ".endpoint")
+        raise ServingError(
+            "bad_request", f"{at}: {entry.endpoint!r} is not a collector's URL; write for example http://127.0.0.1:4318"
+        )
+    headers = {name: reference(text, place(f".headers.{name}"), base) for name, text in entry.headers.items()}
+    return Telemetry(entry.endpoint, headers, entry.sample)
 
 
 _READ: Final[dict[str, Callable[[Any, Place, Path], Any]]] = {
     "listen": _read_listen,
     "pocket": _read_as_is,
-    "store": _read_as_is,
+    "store": _read_store,
     "log_level": _read_as_is,
     "json_logs": _read_as_is,
     "cors": _read_words,
     "keys": _read_keys,
+    "hosts": _read_words,
     "max_body": _read_size,
     "queue": _read_as_is,
     "stall_timeout": _read_duration,
+    "drain_delay": _read_duration,
     "drain_timeout": _read_duration,
     "memory": _read_memory,
     "retention": _read_duration,
     "access_log": _read_as_is,
+    "telemetry": _read_telemetry,
 }
 
 
@@ -398,6 +483,10 @@ def _apply_flags(flags: Flags, values: dict[str, Any], put: Callable[[str, Any, 
         put("log_level", convert(flags.log_level, LogLevel, lambda _: "--log-level"), "flag --log-level")
     if flags.json_logs is not None:
         put("json_logs", flags.json_logs, "flag --json-logs")
+    if flags.access_log is not None:
+        put("access_log", flags.access_log, "flag --access-log" if flags.access_log else "flag --no-access-log")
+    if flags.store is not None:
+        put("store", _read_store(flags.store, lambda _: "--store", Path.cwd()), "flag --store")
 
 
 def _models(
@@ -423,17 +512,26 @@ def _models(
                 f"remove one of the two, for example with `trunkcall models rm {name}`",
             )
         put(name, entry, file.parent, lambda path, name=name: lines.place(f"models.{name}{path}"), at)
-        for field in cast(dict[str, Any], entry) if isinstance(entry, dict) else ():
+        fields = cast(dict[str, Any], entry) if isinstance(entry, dict) else {}
+        for field, value in fields.items():
             key = f"models.{name}.{field}"
-            origins[key] = [Origin(_plain_model(found[name]).get(field), lines.place(key))]
+            origins[key] = [Origin(_plain_model(found[name]).get(field, value), lines.place(key))]
     for name, entry in added.items():
         put(name, entry, home, lambda path, name=name: f"{stored}: {name}{path}", f"{stored} (trunkcall models add)")
     for text in flags.models:
         name, equals, source = text.partition("=")
         if not equals:
             raise ServingError("bad_request", f"--model: {text!r} is not NAME=SOURCE, such as my=path/to/file.gguf")
+        for key in [key for key in origins if key.startswith(f"models.{name}.")]:
+            del origins[key]
         put(name, source, Path.cwd(), lambda path: "--model", "flag --model")
     return found
+
+
+def _where(origins: Mapping[str, Sequence[Origin]], name: str, field: str) -> str:
+    """Where a model's field was set."""
+    at = origins.get(f"models.{name}.{field}")
+    return at[-1].place if at else f"{origins[f'models.{name}'][-1].place}: {field}"
 
 
 def _check(settings: Settings, origins: dict[str, list[Origin]]) -> None:
@@ -444,13 +542,6 @@ def _check(settings: Settings, origins: dict[str, list[Origin]]) -> None:
                 "bad_request", f"{origins['listen'][-1].place}: {found.host}:{found.port} is there twice; remove one"
             )
         seen.add((found.host, found.port))
-        if not settings.keys and not is_loopback(found.host):
-            raise ServingError(
-                "bad_request",
-                f"{origins['listen'][-1].place}: {found.host}:{found.port} can be reached from other machines and no "
-                "API key is set; "
-                f"set one (`keys: [env:NAME]` in {FILE_NAME}, or {_PREFIX}KEYS=env:NAME), or listen on 127.0.0.1",
-            )
 
 
 def is_loopback(host: str) -> bool:

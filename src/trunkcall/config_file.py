@@ -21,8 +21,13 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 _Duration = Annotated[float | str, msgspec.Meta(description="seconds, or text such as 500ms, 10m, 1h30m")]
 _Size = Annotated[int | str, msgspec.Meta(description="bytes, or text such as 64MiB")]
 _Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+MOST_REPLICAS: Final = 10_000
+"""Of one model, whatever its sources."""
 _Amount = Annotated[int, msgspec.Meta(ge=1)]
 _Words = Annotated[str | list[str], msgspec.Meta(description="a list, or its members in one string between commas")]
+
+
+_Collector = Annotated[str, msgspec.Meta(description="an OTLP/HTTP collector's base URL")]
 
 
 class ListenerEntry(msgspec.Struct, forbid_unknown_fields=True):
@@ -44,7 +49,7 @@ class ModelEntry(msgspec.Struct, forbid_unknown_fields=True):
     queue: Annotated[int, msgspec.Meta(ge=0)] | None = None
     key: str = ""
     preload: bool = False
-    replicas: _Amount = 1
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=MOST_REPLICAS)] = 1
     policy: Policy = "least_loaded"
     weights: list[Annotated[float, msgspec.Meta(gt=0)]] = []
     fallback: _Words = []
@@ -53,6 +58,12 @@ class ModelEntry(msgspec.Struct, forbid_unknown_fields=True):
     pinned: bool = False
     recover: Recover = "auto"
     price: Price = Price()
+
+
+class TelemetryEntry(msgspec.Struct, forbid_unknown_fields=True):
+    endpoint: _Collector
+    headers: Annotated[dict[str, str], msgspec.Meta(description="sent to it; values are env:NAME or file:PATH")] = {}
+    sample: Annotated[float, msgspec.Meta(ge=0, le=1, description="the share of requests that is traced")] = 1.0
 
 
 class File(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -64,13 +75,16 @@ class File(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     json_logs: bool = False
     cors: _Words = []
     keys: _Words = []
+    hosts: _Words = []
     max_body: _Size = "64MiB"
     queue: Annotated[int, msgspec.Meta(ge=0)] = 1024
     stall_timeout: _Duration = 60
+    drain_delay: _Duration = 0
     drain_timeout: _Duration = 30
     memory: _Size | None = None
     retention: _Duration = "90d"
     access_log: bool = False
+    telemetry: _Collector | TelemetryEntry | None = None
 
 
 Place = Callable[[str], str]
@@ -203,6 +217,9 @@ _TYPES: Final = {
     "null": "nothing",
 }
 
+_WORDS: Final[dict[str, Any]] = {"policy": Policy, "recover": Recover}
+"""Settings that take one of several words, but for log_level."""
+
 
 def convert(value: Any, type: Any, place: Place) -> Any:
     """msgspec.convert with the place of the mistake and words that a person understands."""
@@ -213,13 +230,14 @@ def convert(value: Any, type: Any, place: Place) -> Any:
         what, path = (said["what"], said["path"] or "") if said else (str(error), "")
         unknown = re.search(r"unknown field `(.*)`", what)
         if unknown:
+            entry = ListenerEntry if path.startswith(".listen") else Price if path.endswith(".price") else ModelEntry
             path, key = f"{path}.{unknown[1]}", unknown[1]
-            entry = ListenerEntry if path.startswith(".listen") else ModelEntry
             raise ServingError(
                 "bad_request", f"{place(path)}: unknown setting. {did_you_mean(key, entry.__struct_fields__)}"
             ) from None
         if what.startswith("Invalid enum value"):
-            what = f"must be one of {', '.join(get_args(LogLevel))}"
+            words = get_args(_WORDS.get(path.rpartition(".")[2], LogLevel))
+            what = f"must be one of {', '.join(words)}"
         what = re.sub(r"`([^`]*)`", lambda found: _type_words(found[1]), what)
         raise ServingError("bad_request", f"{place(path)}: {what[:1].lower()}{what[1:]}") from None
 

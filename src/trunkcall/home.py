@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Generator, Mapping
@@ -20,6 +22,7 @@ MODELS_FILE: Final = "models.json"
 _WORKERS: Final = "workers.json"
 _LOCK: Final = "lock"
 _SERVER: Final = "server.json"
+_OPERATOR_KEY: Final = "operator.key"
 _LOCK_PATIENCE: Final = 0.25
 """Seconds; longer than `running` holds its shared probe."""
 
@@ -27,17 +30,38 @@ _LOCK_PATIENCE: Final = 0.25
 class ServerInfo(msgspec.Struct, frozen=True):
     """The server that holds a home; `url` is empty until it listens, `pid` is 0 while it has not said its own.
 
-    command: the old command that it stands for, empty for a server of its own right.
+    command: the old command that it stands for, empty for a server of its own right; since: unix seconds; born: when
+    its process began, in the kernel's count, 0 where that is not known: no other process of this number has it; ending:
+    it was told to end, and finishes its running answers.
     """
 
     pid: int = 0
     url: str = ""
     command: str = ""
+    since: float = 0.0
+    born: int = 0
+    ending: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process of this number is the one that wrote this."""
+        return self.pid > 0 and self.born in (0, born(self.pid))
 
     def __str__(self) -> str:
         if not self.pid:
             return "a process that is starting"
-        return f"process {self.pid} at {self.url}" if self.url else f"process {self.pid}, still starting"
+        if not self.url:
+            return f"process {self.pid}, still starting"
+        return f"process {self.pid} at {self.url}{', which is ending' if self.ending else ''}"
+
+
+def born(pid: int) -> int:
+    """When a process began, in clock ticks since the machine did; 0 where there is no such process, or no /proc."""
+    try:
+        # The name before may hold spaces and brackets.
+        return int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def locate(flag: Path | None, environ: Mapping[str, str]) -> Path:
@@ -83,9 +107,18 @@ class Home:
         return self.path / "logs"
 
     @property
+    def server_log(self) -> Path:
+        """Where a server in the background writes its log."""
+        return self.logs / "server.log"
+
+    @property
     def ledger_url(self) -> str:
         """The database URL of the ledger while `store` is `sqlite`."""
         return f"sqlite:///{self.path / 'ledger.db'}"
+
+    def ledger(self, store: str) -> str:
+        """The database URL of the ledger by the setting `store`."""
+        return self.ledger_url if store == "sqlite" else store
 
     @property
     def models_file(self) -> Path:
@@ -122,12 +155,33 @@ class Home:
                 yield
             finally:
                 (self.path / _SERVER).unlink(missing_ok=True)
+                (self.path / _OPERATOR_KEY).unlink(missing_ok=True)
         finally:
             os.close(descriptor)
 
     def write_server(self, pid: int, url: str, command: str = "") -> None:
         """Note who serves and where; for the holder of the lock only."""
-        self._replace(_SERVER, msgspec.json.encode(ServerInfo(pid, url, command)))
+        self._replace(_SERVER, msgspec.json.encode(ServerInfo(pid, url, command, time.time(), born(pid))))
+
+    def write_ending(self) -> None:
+        """Note that the server is told to end; for the holder of the lock only."""
+        info = msgspec.structs.replace(_read_server(self.path), ending=True)
+        # A full disk does not keep it from ending.
+        with contextlib.suppress(ServingError):
+            self._replace(_SERVER, msgspec.json.encode(info))
+
+    def write_operator_key(self) -> str:
+        """Make the secret by which who may read the home administers its server; for the holder of the lock only."""
+        secret = f"tk-{secrets.token_urlsafe(32)}"
+        self._replace(_OPERATOR_KEY, secret.encode())
+        return secret
+
+    def operator_key(self) -> str:
+        """The secret of the server that runs on the home; empty without one, and for who may not read it."""
+        try:
+            return (self.path / _OPERATOR_KEY).read_text(encoding="ascii")
+        except (OSError, ValueError):
+            return ""
 
     def read_workers(self) -> bytes:
         """What `write_workers` left; empty without."""
@@ -164,6 +218,13 @@ class Home:
                 raise ServingError(
                     "conflict", f"the model {name!r} is there already; remove it first: trunkcall models rm {name}"
                 )
+            models[name] = entry
+
+    def change_model(self, name: str, entry: Any) -> None:
+        """Store another entry of a model; raises ServingError (no_model) when it was not added."""
+        with self._changing_models() as models:
+            if name not in models:
+                raise ServingError("no_model", f"no model {name!r} was added. {did_you_mean(name, models)}")
             models[name] = entry
 
     def remove_model(self, name: str) -> None:

@@ -77,6 +77,8 @@ commands.run(sys.argv[1:])
             "pocket": False,
             "log_level": "debug",
             "json_logs": True,
+            "access_log": None,
+            "store": None,
         },
     }
 
@@ -100,7 +102,7 @@ def test_help_and_version(cli: Any) -> None:
         (["up", "--prot", "1"], 2, ["No such option", "--port"]),
         (["up", "--port", "x"], 2, ["--port"]),
         (["up", "--port", "99999"], 2, ["99999 is not a port"]),
-        (["up", "--host", "0.0.0.0"], 2, ["no API key is set", "TRUNKCALL_KEYS"]),
+        (["up", "--host", "0.0.0.0"], 2, ["trunkcall keys create", "TRUNKCALL_KEYS"]),
         (["up", "--model", "x"], 2, ["NAME=SOURCE"]),
         (["up", "--model", "x=opnai:http://h"], 2, ["Did you mean 'openai'?"]),
         (["up", "--model", "x=models/y"], 2, ["./models/y"]),

@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engines.model_folders import put_model
+from store.postgresql import find_initdb, make_cluster
 
 from trunkcall.home import Home
 from trunkcall.pocket import gguf_path
@@ -103,7 +105,7 @@ def test_models_of_the_settings(cli: Any, work: Path) -> None:
 
 def test_a_mistake_in_the_settings(cli: Any, work: Path) -> None:
     (work / "trunkcall.yaml").write_text("stroe: x")
-    findings, models = asked(cli)
+    findings, models = asked(cli, code=1)
     assert findings["settings"]["state"] == "wrong"
     assert "Did you mean 'store'?" in findings["settings"]["found"]
     assert list(models) == [], "nothing is said of models that could not be read"
@@ -114,19 +116,27 @@ def test_addresses(cli: Any, home: Home, work: Path) -> None:
         port = taken.getsockname()[1]
         (work / "trunkcall.yaml").write_text(f"listen: {port}")
         what = f"address 127.0.0.1:{port}"
-        findings, _ = asked(cli)
+        findings, _ = asked(cli, code=1)
         assert (findings[what]["state"], findings[what]["remedy"]) == ("wrong", "choose another with --port")
+        if Path("/proc/net/tcp").exists():
+            assert findings[what]["found"].endswith(
+                f", by process {os.getpid()} ({Path('/proc/self/comm').read_text().strip()})"
+            )
         with home.lock():
             home.write_server(os.getpid(), f"http://127.0.0.1:{port}")
             findings, _ = asked(cli)
         assert findings[what]["state"] == "fine"
         assert f"process {os.getpid()}" in findings[what]["found"]
+        if Path("/proc/net/tcp").exists():
+            with home.lock():
+                home.write_server(os.getpid(), "http://127.0.0.1:1")
+                assert asked(cli)[0][what]["state"] == "fine", "another listener of the same server"
     findings, _ = asked(cli)
     assert findings[what]["found"] == "free"
 
 
 def test_surroundings(cli: Any) -> None:
-    found = asked(cli, HF_HUB_OFFLINE="1", TRUNKCALL_HOME="/dev/null/home", HF_HOME="/dev/null")[0]
+    found = asked(cli, code=1, HF_HUB_OFFLINE="1", TRUNKCALL_HOME="/dev/null/home", HF_HOME="/dev/null")[0]
     assert (found["downloads"]["state"], found["downloads"]["remedy"]) == ("lacks", "unset HF_HUB_OFFLINE")
     for what in ("state directory", "Hub's cache"):
         assert (found[what]["state"], found[what]["found"][-17:]) == ("wrong", "cannot be written")
@@ -134,6 +144,43 @@ def test_surroundings(cli: Any) -> None:
     said = cli("doctor", HF_TOKEN=secret, HF_ENDPOINT=f"https://user:{secret}@mirror.example/")
     assert "from mirror.example, with HF_TOKEN" in said.stdout
     assert secret not in said.stdout + said.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "what", "state", "words"),
+    [
+        ("", {}, "keys", "fine", "none: every user of this machine may ask"),
+        ("keys: [env:MY_KEY]", {"MY_KEY": "s3cret"}, "keys", "fine", "1 in the settings, 0 made by command"),
+        ("keys: [env:MY_KEY]", {}, "key env:MY_KEY", "wrong", "is not set in the environment"),
+        ("listen: 0.0.0.0:0", {}, "keys", "wrong", "none, and others reach 0.0.0.0:0"),
+        ("", {}, "ledger", "fine", "ledger.db, not there yet"),
+        ("store: postgresql://u:s3cret@127.0.0.1:1/x", {}, "ledger", "wrong", "does not answer"),
+        ("", {}, "time zone", "fine", "UTC in budgets"),
+        ("", {"TZ": "Europe/Nowhere"}, "time zone", "lacks", "TZ=Europe/Nowhere is not known"),
+        ("", {}, "clock", "fine", " UTC"),
+        ("", {}, "open files", "", " at most"),
+    ],
+)
+def test_what_a_service_needs(
+    cli: Any, work: Path, settings: str, environ: dict[str, str], what: str, state: str, words: str
+) -> None:
+    (work / "trunkcall.yaml").write_text(settings or "{}")
+    done = cli("doctor", "--json", **environ)
+    assert done.returncode == (state == "wrong")
+    assert "s3cret" not in done.stdout + done.stderr
+    (found,) = (one for one in json.loads(done.stdout)["findings"] if one["what"] == what)
+    assert found["state"] == (state or found["state"])
+    assert words in found["found"]
+
+
+def test_a_clock_that_went_back(cli: Any, home: Home) -> None:
+    home.ensure()
+    ledger = home.path / "ledger.db"
+    ledger.touch()
+    later = time.time() + 3600
+    os.utime(ledger, (later, later))
+    found = asked(cli, code=1)[0]["clock"]
+    assert (found["state"], found["remedy"]) == ("wrong", "set it by NTP")
 
 
 def test_a_gpu(cli: Any, tmp_path: Path) -> None:
@@ -144,3 +191,22 @@ def test_a_gpu(cli: Any, tmp_path: Path) -> None:
     found = asked(cli, PATH=f"{program.parent}:{os.environ['PATH']}", CUDA_VISIBLE_DEVICES="0")[0]
     assert found["GPU"]["state"] == "fine"
     assert found["GPU"]["found"] == "NVIDIA H200, 104.9 GB free of 150.8 GB"
+
+
+@pytest.mark.slow
+def test_a_postgresql_that_is_there_and_then_not(cli: Any, work: Path) -> None:
+    pytest.importorskip("psycopg", reason="needs the extra trunkcall[postgres]")
+    initdb = find_initdb()
+    if initdb is None:
+        pytest.skip("needs PostgreSQL's server binaries (Debian: postgresql)")
+    cluster, where = make_cluster(initdb)
+    try:
+        (work / "trunkcall.yaml").write_text(f"store: {cluster.server}/postgres")
+        findings, _ = asked(cli)
+        assert findings["ledger"]["found"].startswith("PostgreSQL ")
+        assert "the database's clock" not in findings
+        assert findings["keys"]["state"] == "fine"
+    finally:
+        cluster.stop()
+        shutil.rmtree(where)
+    assert asked(cli, code=1)[0]["ledger"]["remedy"] == "start the database, or correct the setting store"

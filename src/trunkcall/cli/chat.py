@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from trunkcall.cli.client import Server, message_of
-from trunkcall.cli.models import reach
 from trunkcall.cli.output import complain
+from trunkcall.cli.reached import reach
 from trunkcall.core.errors import ServingError
 
 Messages = list[dict[str, str]]
@@ -26,12 +26,13 @@ def chat(
 ) -> int:
     """Answer `prompt` (or what is piped in), else converse; gives the exit code."""
     if url is None:
-        _, server = reach(home)
+        own, server = reach(home)
         if server is None:
             raise ServingError(
                 "unreachable", "no server runs on this home. Start one with `trunkcall up`, or give --url"
             )
         url = server.url
+        key = key or own.operator_key()
     server = Server(url, key)
     name = model or _first_model(server)
     messages: Messages = [{"role": "system", "content": system}] if system else []

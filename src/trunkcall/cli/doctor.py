@@ -11,13 +11,15 @@ import time
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from trunkcall import config, plugins
 from trunkcall.cli.client import Server
+from trunkcall.cli.doctor_service import service
+from trunkcall.cli.finding import Finding
 from trunkcall.cli.models import planned
 from trunkcall.cli.output import print_json, print_table
 from trunkcall.core.errors import ServingError
@@ -28,7 +30,6 @@ from trunkcall.engines.installed import REMEDIES, lacking
 from trunkcall.engines.llamacpp import Pocket
 from trunkcall.home import Home, locate
 from trunkcall.machine import cpu_features, look
-from trunkcall.net.listeners import bind
 from trunkcall.placement.local import LocalPlacement
 from trunkcall.protocols.fetching import amount
 
@@ -42,20 +43,8 @@ _DEVELOPERS: Final = "dev"
 _REQUIREMENT: Final = re.compile(r"([A-Za-z0-9._-]+).*;.*extra == '([a-z0-9-]+)'")
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that was looked at.
-
-    state: fine; lacks, what could be had in addition; wrong, what has to be put right.
-    """
-
-    what: str
-    state: Literal["fine", "lacks", "wrong"]
-    found: str
-    remedy: str = ""
-
-
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All findings; usable: the shipped model answers on this machine."""
+    """All findings; usable: a server can be started with these settings, and answers."""
 
     usable: bool
     findings: tuple[Finding, ...]
@@ -63,7 +52,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def doctor(home_flag: Path | None, file: Path | None, as_json: bool) -> int:
-    """Print what was found; gives 0 when the shipped model can be served, else 1."""
+    """Print what was found; gives 0 when nothing has to be put right, else 1."""
     report = examine(Home(locate(home_flag, os.environ)), file)
     if as_json:
         print_json(report)
@@ -86,10 +75,10 @@ def examine(home: Home, file: Path | None) -> Report:
         *_engines(machine),
         *_extras(),
         *mistakes,
-        *_listeners(settings, home),
+        *service(settings, home),
         *_room(models, machine),
     )
-    return Report(usable=pocket.state == "fine", findings=findings, models=models)
+    return Report(usable=all(one.state != "wrong" for one in findings), findings=findings, models=models)
 
 
 def _print(report: Report) -> None:
@@ -262,22 +251,6 @@ def _has(package: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _listeners(settings: config.Settings, home: Home) -> Iterator[Finding]:
-    running = home.running()
-    for listener in settings.listen:
-        what = f"address {listener.host}:{listener.port}"
-        try:
-            bind(listener.host, listener.port).close()
-        except ServingError as error:
-            ours = running is not None and running.url.endswith(f":{listener.port}")
-            if ours:
-                yield Finding(what, "fine", f"in use by the server of this home, {running}")
-            else:
-                yield Finding(what, "wrong", error.message.partition(". ")[0], "choose another with --port")
-        else:
-            yield Finding(what, "fine", "free")
 
 
 def _room(models: tuple[ModelView, ...], machine: Machine) -> Iterator[Finding]:

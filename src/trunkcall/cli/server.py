@@ -25,21 +25,26 @@ def serve(asked: Up) -> int:
     Raises ServingError for what the user can put right.
     """
     from trunkcall import plugins
-    from trunkcall.config import load
+    from trunkcall.config import Loaded, load
     from trunkcall.home import Home, locate
 
     home = Home(locate(Path(asked.home) if asked.home else None, os.environ))
-    loaded = load(
-        config=Path(asked.config) if asked.config else None, home=home.path, environ=os.environ, flags=asked.flags
-    )
-    for model in loaded.settings.models.values():
-        for source in model.sources:
-            plugins.check(source)
+
+    def read() -> Loaded:
+        loaded = load(
+            config=Path(asked.config) if asked.config else None, home=home.path, environ=os.environ, flags=asked.flags
+        )
+        for model in loaded.settings.models.values():
+            for source in model.sources:
+                plugins.check(source)
+        return loaded
+
+    loaded = read()
     from trunkcall.app import run
     from trunkcall.takeover import shims
 
     shims.hide()
-    return run(loaded.settings, home)
+    return run(loaded, home, reread=read)
 
 
 def main() -> int:
