@@ -68,7 +68,8 @@ class Server:
                 late = True
                 self.process.kill()
                 self.process.wait(5)
-        self._reader.join(5)
+        # Its importer, which makes a last pass after a kill, has the same stdout.
+        self._reader.join(limit)
         if self.process.stdout is not None and not self._reader.is_alive():
             self.process.stdout.close()
         if late:

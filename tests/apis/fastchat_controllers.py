@@ -12,8 +12,10 @@ from apis.kuwa_executors import Journal, Reply, ask
 
 from trunkcall.apis.fastchat_controller import ControllerOptions, FastChatController
 from trunkcall.backends import fastchat
-from trunkcall.control.dispatch import Dispatch, Pool, Replica
+from trunkcall.control.condition import Condition
+from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.generation import Serving
+from trunkcall.control.pool import Pool, Replica
 from trunkcall.control.registry import Record, Registry
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
@@ -178,7 +180,7 @@ async def control(
 
     counters = Counters()
     serving = Serving(dispatch, Relay(), Journal(), counters)
-    services = Services(serving, dispatch, registry, counters, cast(Any, None), lambda: 0, allow, lambda: None)
+    services = Services(serving, dispatch, registry, counters, cast(Any, None), Condition, allow, lambda: None)
     api = FastChatController(services, options)
     listening = Listening(Application([api], guard=guard), bind("127.0.0.1", port))
     await listening.start()

@@ -12,8 +12,10 @@ import msgspec
 from apis.kuwa_executors import Journal, Reply, Script, ask
 
 from trunkcall.apis.fastchat_worker import FastChatWorker, WorkerOptions
-from trunkcall.control.dispatch import Dispatch, Pool, Replica
+from trunkcall.control.condition import Condition
+from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.generation import Serving
+from trunkcall.control.pool import Pool, Replica
 from trunkcall.control.registry import Registry
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
@@ -135,7 +137,7 @@ async def worker(
         Registry(dispatch, nobody),
         counters,
         cast(Any, None),
-        lambda: 0,
+        Condition,
         nobody,
         lambda: None,
     )

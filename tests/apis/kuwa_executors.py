@@ -10,8 +10,12 @@ from typing import Any, Literal, cast
 import msgspec
 
 from trunkcall.apis.kuwa_executor import ExecutorOptions, KuwaExecutor
-from trunkcall.control.dispatch import Dispatch, Pool, Replica
+from trunkcall.control.admission import Admission
+from trunkcall.control.condition import Condition
+from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.generation import Serving
+from trunkcall.control.keyring import Keyring
+from trunkcall.control.pool import Pool, Replica
 from trunkcall.control.registry import Registry
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
@@ -156,6 +160,7 @@ async def executor(
     backend: Backend | None,
     *,
     guard: Guard | None = None,
+    keyring: Keyring | None = None,
     slots: int | None = None,
     about: dict[str, Any] | None = None,
     allow: Callable[[Exchange], None] = lambda exchange: None,
@@ -175,12 +180,12 @@ async def executor(
         raise AssertionError("not for an executor")
 
     services = Services(
-        Serving(dispatch, Relay(), journal, counters),
+        Serving(dispatch, Relay(), journal, counters, Admission(keyring)),
         dispatch,
         Registry(dispatch, nobody),
         counters,
         cast(Any, None),
-        lambda: 0,
+        Condition,
         allow,
         lambda: None,
     )

@@ -13,8 +13,12 @@ from backends.kuwa_peers import Executor
 
 from trunkcall.apis.kuwa_kernel import KuwaKernel
 from trunkcall.backends import kuwa
-from trunkcall.control.dispatch import Dispatch, Pool, Replica
+from trunkcall.control.admission import Admission
+from trunkcall.control.condition import Condition
+from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.generation import Serving
+from trunkcall.control.keyring import Keyring
+from trunkcall.control.pool import Pool, Replica
 from trunkcall.control.registry import Record, Registry
 from trunkcall.control.services import Services
 from trunkcall.core.meter import Counters
@@ -95,14 +99,15 @@ async def kernel(
     kept: tuple[Record, ...] = (),
     allow: Callable[[Exchange], None] = lambda exchange: None,
     guard: Guard | None = None,
+    keyring: Keyring | None = None,
     port: int = 0,
 ) -> AsyncIterator[Kernel]:
     dispatch = Dispatch()
     registry = Registry(dispatch, lambda scheme: kuwa.connect, kept)
     journal, counters = Journal(), Counters()
 
-    serving = Serving(dispatch, Relay(), journal, counters)
-    services = Services(serving, dispatch, registry, counters, cast(Any, None), lambda: 0, allow, lambda: None)
+    serving = Serving(dispatch, Relay(), journal, counters, Admission(keyring))
+    services = Services(serving, dispatch, registry, counters, cast(Any, None), Condition, allow, lambda: None)
     api = KuwaKernel(services, KuwaKernel.Options(reservation_seconds=seconds))
     listening = Listening(Application([api], guard=guard), bind("127.0.0.1", port))
     await listening.start()

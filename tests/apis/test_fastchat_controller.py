@@ -357,9 +357,12 @@ async def test_who_finds_the_last_worker_dead_is_told_so(monkeypatch: pytest.Mon
         assert await made.models() == []
 
 
-@pytest.mark.parametrize("cut", [b"", b'{"text":"h\xc3'])
-async def test_a_worker_killed_in_the_middle_is_one_object_and_the_next_call_goes_elsewhere(cut: bytes) -> None:
-    dying, alive = Worker("m", texts=("h", "hé", None)), Worker("m")
+CUT = pytest.mark.parametrize("cut", [b"", b'{"text":"h\xc3'])
+
+
+@CUT
+async def test_a_stream_goes_on_at_another_worker_when_its_own_is_killed(cut: bytes) -> None:
+    dying, alive = Worker("m", texts=("h", "hé", None)), Worker("m", texts=("!", "!!"))
     dying.cut = cut
     async with AsyncExitStack() as stack, control() as made:
         b = await stack.enter_async_context(listening(alive))
@@ -367,13 +370,31 @@ async def test_a_worker_killed_in_the_middle_is_one_object_and_the_next_call_goe
             await made.register(a, "m")
             await made.register(b, "m", queue=1)
             _, told = await made.generate("m")
-            assert [one["text"] for one in told[:2]] == ["h", "hé"]
-            assert len(told) == 3 and told[2]["error_code"] >= 50001 and told[2]["text"]
+            assert [one["text"] for one in told] == ["h", "hé", "hé!", "hé!!", "hé!!"]
+            assert {one["error_code"] for one in told} == {0}
+            # What the dead one said counts, also where only its text is known; the prompt is the caller's own.
+            assert told[-1]["usage"] == {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
+            assert [one["finish_reason"] for one in told] == [None] * 4 + ["stop"]
+        (asked,) = [body for route, body in alive.asked if route == "worker_generate_stream"]
+        (first,) = [body for route, body in dying.asked if route == "worker_generate_stream"]
+        assert asked["prompt"] == first["prompt"] + "hé"
+        # The next call finds out that the first worker is away.
         await made.beat(b, 5)
         _, told = await made.generate("m")
-        assert told[-1]["finish_reason"] == "stop"
-        assert alive.count("worker_generate_stream") == 1
+        assert [one["text"] for one in told] == ["!", "!!", "!!"]
         assert await made.address("m") == b
+
+
+@CUT
+async def test_a_worker_killed_in_the_middle_is_one_object_where_it_was_the_last(cut: bytes) -> None:
+    dying = Worker("m", texts=("h", "hé", None))
+    dying.cut = cut
+    async with control() as made:
+        async with listening(dying) as a:
+            await made.register(a, "m")
+            _, told = await made.generate("m")
+        assert [one["text"] for one in told[:2]] == ["h", "hé"]
+        assert len(told) == 3 and told[2]["error_code"] >= 50001 and told[2]["text"]
 
 
 async def test_who_leaves_ends_the_work() -> None:

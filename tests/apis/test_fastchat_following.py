@@ -13,7 +13,8 @@ from apis.fastchat_openai_peers import Peer, peer
 
 from trunkcall.apis import fastchat_following as module
 from trunkcall.apis.fastchat_following import Following
-from trunkcall.control.dispatch import Dispatch, Pool
+from trunkcall.control.dispatch import Dispatch
+from trunkcall.control.pool import Pool
 from trunkcall.control.registry import Registry
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import Health, ModelSettings

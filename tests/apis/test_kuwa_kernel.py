@@ -15,6 +15,7 @@ from backends.kuwa_peers import listening
 from trunkcall.apis import kuwa_kernel as module
 from trunkcall.apis.kuwa_records import CUT_SECONDS
 from trunkcall.control.dispatch import Lease
+from trunkcall.control.keyring import Keyring
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Notice
 from trunkcall.core.ports import Api, Exchange
@@ -86,7 +87,8 @@ async def test_our_own_key_stays_here() -> None:
         exchange.principal = "somebody"
 
     fake = Executor(b"hi")
-    async with listening(fake) as origin, kernel(guard=guard) as kuwa:
+    keyring = Keyring(configured={"somebody": "ours"})
+    async with listening(fake) as origin, kernel(guard=guard, keyring=keyring) as kuwa:
         await kuwa.register("x", f"{origin}/chat")
         await kuwa.schedule("x")
         fields = {"name": "x", "history_id": "1", "user_id": "7", "input": HELLO}

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from trunkcall.apis.kuwa_reservations import Reservation, Reservations
-from trunkcall.control.dispatch import Dispatch, Lease, Pool, Replica
+from trunkcall.control.dispatch import Dispatch, Lease
+from trunkcall.control.pool import Pool, Replica
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import Health, ModelSettings, Source
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Any, Literal, cast
 
 import msgspec
 import pytest
@@ -16,7 +17,9 @@ from trunkcall import plugins
 from trunkcall.apis import tgi_pace
 from trunkcall.apis.tgi import mounted
 from trunkcall.app import MAIN_APIS
+from trunkcall.catalogue import NewModel
 from trunkcall.control.dispatch import Dispatch
+from trunkcall.control.services import Operations
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.ports import Api
 from trunkcall.core.requests import Format, TokenPrompt
@@ -297,7 +300,11 @@ IN_STREAMS = {"generation", "overloaded", "validation"}
 
 
 @pytest.mark.parametrize(("kind", "status", "error_type"), KINDS)
-async def test_failures_before_and_after_the_first_token(kind: Kind, status: int, error_type: str) -> None:
+async def test_failures_before_and_after_the_first_token(
+    kind: Kind, status: int, error_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So many failures in a row would be left alone.
+    monkeypatch.setattr("trunkcall.control.dispatch.breaker.judge", lambda error: "nobody")
     error = ServingError(kind, "because of it")
     for words, refusal in (((), error), (("x", " y", error), None)):
         async with tgi(Speaker(*words, refusal=refusal)) as running:
@@ -447,7 +454,9 @@ async def test_each_model_under_a_path() -> None:
 
 
 async def test_all_models_beside_the_other_apis_of_the_main_port() -> None:
-    services = services_of(Dispatch(), Journal())
+    models = SimpleNamespace(entry=NewModel)
+    operations = cast(Operations, SimpleNamespace(models=models, keys=None, records=None, news=None))
+    services = msgspec.structs.replace(services_of(Dispatch(), Journal()), operations=operations)
     apis: list[Api] = [plugins.find("apis", name)(services) for name in MAIN_APIS if name != "tgi_models"]
     table = RouteTable([*apis, mounted(services)])
     for method, path, model in (
@@ -459,6 +468,16 @@ async def test_all_models_beside_the_other_apis_of_the_main_port() -> None:
         found = table.find(method, path)
         assert found is not None
         assert found[2] == {"model": model}
+
+
+@pytest.mark.parametrize("path", ["/generate", "/generate_stream", "/v1/completions"])
+async def test_a_deadline_holds_while_the_model_starts_too(path: str) -> None:
+    async with tgi(None) as running:
+        body = {"inputs": "a", "prompt": "a", "model": "tgi"}
+        reply = await running.post(path, body, JSON + b"x-trunkcall-timeout: 0.1\r\n")
+        assert (reply.status, "deadline" in reply.text) == (408, True), reply
+        reply = await running.post(path, body, JSON + b"x-trunkcall-timeout: soon\r\n")
+        assert "x-trunkcall-timeout must be a number" in reply.text
 
 
 async def test_adapters() -> None:

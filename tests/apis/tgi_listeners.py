@@ -14,8 +14,12 @@ from apis.kuwa_executors import Journal, Reply, ask
 from trunkcall.apis.tgi import Tgi
 from trunkcall.apis.tgi_options import TgiOptions
 from trunkcall.control.access import Access
-from trunkcall.control.dispatch import Dispatch, Pool, Replica
+from trunkcall.control.admission import Admission
+from trunkcall.control.condition import Condition
+from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.generation import Serving
+from trunkcall.control.keyring import Keyring
+from trunkcall.control.pool import Pool, Replica
 from trunkcall.control.registry import Registry
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
@@ -175,7 +179,7 @@ def events_of(body: bytes) -> list[dict[str, Any]]:
     return [json.loads(frame.removeprefix(b"data:")) for frame in frames if not frame.startswith(b":")]
 
 
-def services_of(dispatch: Dispatch, journal: Journal) -> Services:
+def services_of(dispatch: Dispatch, journal: Journal, keyring: Keyring | None = None) -> Services:
     """What an api is built from."""
     counters = Counters()
 
@@ -183,12 +187,12 @@ def services_of(dispatch: Dispatch, journal: Journal) -> Services:
         raise AssertionError("not for TGI")
 
     return Services(
-        Serving(dispatch, Relay(), journal, counters),
+        Serving(dispatch, Relay(), journal, counters, Admission(keyring)),
         dispatch,
         Registry(dispatch, nobody),
         counters,
         cast(Any, None),
-        lambda: 0,
+        Condition,
         nobody,
         lambda: None,
     )
@@ -213,10 +217,10 @@ async def tgi(
         replica.state = "starting" if backend is None else "ready"
         dispatch.pools[name] = Pool(ModelSettings(name=name, sources=(source,), queue=queue), [replica])
     journal = Journal()
-    services = services_of(dispatch, journal)
+    keyring = Keyring(configured=keys)
+    services = services_of(dispatch, journal, keyring)
     api = Tgi(services, msgspec.convert(options, TgiOptions))
-    guard = Access(keys).check if keys else None
-    listening = Listening(Application([api, *more], guard=guard), bind("127.0.0.1", 0))
+    listening = Listening(Application([api, *more], guard=Access(keyring).check), bind("127.0.0.1", 0))
     await listening.start()
     try:
         yield Tgis(listening.url, dispatch, journal)

@@ -9,7 +9,8 @@ from apis.fastchat_workers import Wordy
 from apis.kuwa_executors import Counting, Script
 
 from trunkcall.control.counting import count, estimate
-from trunkcall.control.dispatch import Dispatch, Lease, Pool, Replica
+from trunkcall.control.dispatch import Dispatch, Lease
+from trunkcall.control.pool import Pool, Replica
 from trunkcall.control.readiness import ready_backend
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import ModelSettings, Source

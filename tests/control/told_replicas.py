@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trunkcall.control.dispatch import Dispatch, Pool, Replica
+from trunkcall.control.dispatch import Dispatch
+from trunkcall.control.pool import Pool, Replica
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import Health, ModelSettings, Source
 from trunkcall.core.ports import Told

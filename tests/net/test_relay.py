@@ -163,7 +163,9 @@ async def test_reader_that_stays_stalled_is_cut() -> None:
         writer.transport.abort()
 
 
-async def test_deadline_ends_the_work_with_its_own_status() -> None:
+async def test_deadline_ends_the_work_with_its_own_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody waits for a sweep.
+    monkeypatch.setattr("trunkcall.net.relay.SWEEP_SECONDS", 60.0)
     async with serving(Relay()) as (service, port):
         service.deadline = 0.1
         reader, writer = await ask(port, "/silent")

@@ -72,7 +72,20 @@ def test_the_services_and_ports_of_the_old_file() -> None:
 def test_a_dockerfile_names_what_there_is(name: str) -> None:
     found = instructions(name)
     assert found[0][0] == "FROM"
-    known = {"ARG", "FROM", "RUN", "WORKDIR", "COPY", "USER", "ENV", "VOLUME", "EXPOSE", "ENTRYPOINT", "CMD"}
+    known = {
+        "ARG",
+        "FROM",
+        "RUN",
+        "WORKDIR",
+        "COPY",
+        "USER",
+        "ENV",
+        "VOLUME",
+        "EXPOSE",
+        "HEALTHCHECK",
+        "ENTRYPOINT",
+        "CMD",
+    }
     assert {word for word, _ in found} <= known
     for word, rest in found:
         if word == "COPY":

@@ -226,7 +226,7 @@ class Beats:
             if standing is not None:
                 queue = max(standing.queue + standing.given, replica.in_flight)
                 standings.append(standing)
-                shares.append((now < replica.suspect_until, standing.speed, queue))
+                shares.append((now < replica.suspect_until or now < replica.breaker.until, standing.speed, queue))
         return standings, shares
 
     def _offer(self, standing: Standing, names: tuple[str, ...]) -> None:

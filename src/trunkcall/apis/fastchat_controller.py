@@ -85,6 +85,7 @@ class FastChatController:
         self._serving = services.serving
         self._dispatch = services.dispatch
         self._may_register = services.may_register
+        self._may_ask = services.serving.admission.may_ask
         self._front: Front = options.front
         self._expiration = options.expiration or expiration(os.environ)
         self._beats = Beats(services.dispatch, services.registry, options.dispatch, self._expiration)
@@ -179,7 +180,7 @@ class FastChatController:
         await exchange.respond(_NULL)
 
     async def _list(self, exchange: Exchange) -> None:
-        await exchange.respond(Response(200, control.emit_models(self._names())))
+        await exchange.respond(Response(200, control.emit_models(self._allowed(exchange, self._names()))))
 
     async def _list_by(self, multimodal: bool, exchange: Exchange) -> None:
         names = self._beats.names(multimodal)
@@ -187,12 +188,14 @@ class FastChatController:
             # What no FastChat worker serves counts as language.
             theirs = self._beats.names()
             names.update((name, None) for name in self._names() if name not in theirs)
-        await exchange.respond(Response(200, control.emit_models(names)))
+        await exchange.respond(Response(200, control.emit_models(self._allowed(exchange, names))))
 
     async def _give_address(self, exchange: Exchange) -> None:
         model = control.read_wanted(await exchange.body())
         address = ""
-        if self._is_fronted(model):
+        if not self._may_ask(exchange.principal, model):
+            log.info("the key %r may not ask for the model %r", exchange.principal, model)
+        elif self._is_fronted(model):
             address = f"{self._base(exchange)}{FRONT}{quote(model, safe='')}"
         else:
             standing = await self._choose(model)
@@ -216,13 +219,14 @@ class FastChatController:
     async def _tell_status(self, exchange: Exchange) -> None:
         names = self._names()
         theirs = self._beats.names()
-        fronted = [name for name in names if name not in theirs]
+        # A model counts once, whatever its aliases.
+        fronted = [name for name in names if name in self._dispatch.pools and name not in theirs]
         standings = [standing for standing in self._beats.all() if standing.worker is not None]
         # A controller that divides by the speed must not meet 0.
         speed = len(fronted) + sum(standing.speed for standing in standings)
         busy = sum(standing.queue + standing.given for standing in standings)
         busy += sum(map(self._worker.queue_length, fronted))
-        status = codec.Status(tuple(sorted(names)), _plain(speed), _plain(busy))
+        status = codec.Status(tuple(sorted(self._allowed(exchange, names))), _plain(speed), _plain(busy))
         await exchange.respond(Response(200, codec.emit_status(status)))
 
     async def _relay(self, exchange: Exchange) -> None:
@@ -288,14 +292,18 @@ class FastChatController:
 
     def _names(self) -> Iterable[str]:
         """The models that clients find here."""
-        return self._beats.names() if self._front == "none" else self._dispatch.pools
+        return self._beats.names() if self._front == "none" else self._dispatch.names()
+
+    def _allowed(self, exchange: Exchange, names: Iterable[str]) -> list[str]:
+        """Those that the caller's key is for."""
+        return [name for name in names if self._may_ask(exchange.principal, name)]
 
     def _has(self, model: str) -> bool:
-        return self._beats.serves(model) if self._front == "none" else model in self._dispatch.pools
+        return self._beats.serves(model) if self._front == "none" else self._dispatch.find(model) is not None
 
     def _is_fronted(self, model: str) -> bool:
         """Whether clients reach a model below our address."""
-        if self._front == "none" or model not in self._dispatch.pools:
+        if self._front == "none" or self._dispatch.find(model) is None:
             return False
         return self._front == "all" or not self._beats.serves(model)
 

@@ -165,7 +165,10 @@ class FastChatOpenAI:
                     # What this process has of its own is served all the same.
                     if not self._dispatch.pools:
                         raise
-        models = [(name, pool.created) for name, pool in self._dispatch.pools.items()]
+        may_ask = self._serving.admission.may_ask
+        dispatch = self._dispatch
+        names = [name for name in dispatch.names() if may_ask(exchange.principal, name)]
+        models = [(name, dispatch.pool(name).created) for name in names]
         await exchange.respond(Response(200, codec.model_cards(models, _fresh_id)))
 
     async def _model(self, exchange: Exchange) -> None:
@@ -177,15 +180,17 @@ class FastChatOpenAI:
     async def _find(self, exchange: Exchange, model: str) -> None:
         """Be sure that a model is there, also one that the controller has only just got.
 
-        Raises ServingError: no_model naming those that are there, no_capacity when the controller cannot be asked.
+        Raises ServingError: no_model naming those that are there, no_capacity when the controller cannot be asked,
+        forbidden where the caller's key is not for it.
         """
-        if model in self._dispatch.pools:
+        self._serving.admission.check_model(exchange.principal, model)
+        if self._dispatch.find(model) is not None:
             return
         if self._following is not None:
             with closing(exchange.when_gone(exchange.cancel)):
                 await self._following.look()
-        if model not in self._dispatch.pools:
-            raise ServingError("no_model", codec.only_allowed(self._dispatch.pools, model), param="model")
+        if self._dispatch.find(model) is None:
+            raise ServingError("no_model", codec.only_allowed(self._dispatch.names(), model), param="model")
 
     def _asked_in_text(self, model: str) -> bool:
         replicas = self._dispatch.pool(model).replicas

@@ -83,6 +83,7 @@ class WorkerRoutes:
         if answer is None:
             raise ServingError("no_route", f"a FastChat worker has no /{route}; its routes: {', '.join(self._routes)}")
         try:
+            self._serving.admission.check_model(exchange.principal, model)
             await answer(exchange, model)
         except ServingError as error:
             if error.kind == "cancelled":
@@ -91,7 +92,7 @@ class WorkerRoutes:
 
     def queue_length(self, model: str) -> int:
         """The calls of a model that run and wait; 0 for an unknown one."""
-        pool = self._dispatch.pools.get(model)
+        pool = self._dispatch.find(model)
         return 0 if pool is None else len(pool.queue) + sum(replica.in_flight for replica in pool.replicas)
 
     async def _generate(self, exchange: Exchange, model: str, *, stream: bool) -> None:

@@ -67,6 +67,7 @@ class FastChatWorker:
 
     def __init__(self, services: Services, options: WorkerOptions) -> None:
         self._dispatch = services.dispatch
+        self._admission = services.serving.admission
         self._options = options
         usual = Manner(None, options.interval, options.seed)
         templates = {model: codec.named(name) for model, name in options.templates.items()}
@@ -135,7 +136,9 @@ class FastChatWorker:
         )
 
     async def _tell_status(self, exchange: Exchange) -> None:
-        await exchange.respond(Response(200, codec.emit_status(self._status())))
+        status = self._status()
+        names = tuple(name for name in status.names if self._admission.may_ask(exchange.principal, name))
+        await exchange.respond(Response(200, codec.emit_status(msgspec.structs.replace(status, names=names))))
 
     def _status(self) -> codec.Status:
         names = self._names()

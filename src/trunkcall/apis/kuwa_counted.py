@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from trunkcall.core.meter import Meter
 from trunkcall.core.ports import Exchange, Header, Response, Watch
 
 _INSIDE: Final = bytes(range(0x80, 0xC0))
@@ -31,6 +32,15 @@ class Counted:
         self.last = b""
         """Its last piece."""
         self.complete = False
+
+    @property
+    def meter(self) -> Meter | None:
+        """As the exchange's."""
+        return self._exchange.meter
+
+    @meter.setter
+    def meter(self, meter: Meter | None) -> None:
+        self._exchange.meter = meter
 
     @property
     def unread(self) -> int:

@@ -18,7 +18,8 @@ from trunkcall.apis.kuwa_executor_routes import STREAM, describe, find_endpoint
 from trunkcall.apis.kuwa_registration import Registration, registered_base
 from trunkcall.apis.kuwa_slots import Slots
 from trunkcall.control.calls import GenerateCall
-from trunkcall.control.dispatch import Lease, Pool
+from trunkcall.control.dispatch import Lease
+from trunkcall.control.pool import Pool
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
@@ -149,7 +150,7 @@ class KuwaExecutor:
     async def _ready(self) -> None:
         granted = self._dispatch.lease(self._pool().settings.name)
         if isinstance(granted, Lease):
-            granted.release()
+            granted.release("unused")
             return
         try:
             done, _ = await asyncio.wait({granted.future}, timeout=READY_SECONDS)
@@ -242,7 +243,7 @@ class KuwaExecutor:
     async def _health(self, exchange: Exchange) -> None:
         """204 while a call can be answered: kernels take executors out that say something else."""
         states = [replica.state for replica in self._pool().replicas]
-        if self._dispatch.draining or not {"ready", "off", "asleep"} & set(states):
+        if self._dispatch.ending or not {"ready", "off", "asleep"} & set(states):
             raise ServingError("loading", f"the model is not ready: {', '.join(states)}")
         await exchange.respond(Response(204, b"", ()))
 

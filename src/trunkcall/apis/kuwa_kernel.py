@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Final, Literal
 
@@ -15,6 +16,7 @@ from trunkcall.apis.kuwa_records import CUT_SECONDS, SCHEME, Records
 from trunkcall.apis.kuwa_reservations import Reservations
 from trunkcall.apis.kuwa_workers import Workers
 from trunkcall.apis.openai import OpenAI
+from trunkcall.control.attempts import NO_REPLICA, SAID
 from trunkcall.control.calls import GenerateCall
 from trunkcall.control.dispatch import Lease
 from trunkcall.control.services import Services
@@ -36,6 +38,8 @@ _NOTHING: Final = Response(200, b"", (HTML,))
 """The answer to a chat that no executor can take."""
 _KEYS: Final = frozenset({b"authorization", b"x-api-key", b"api-key"})
 _NOBODY: Final[frozenset[Kind]] = frozenset({"no_model", "no_capacity", "unreachable"})
+_NOT_FOR_YOU: Final[frozenset[Kind]] = frozenset({"no_model", "no_capacity", "unreachable", "forbidden"})
+"""For these a scheduler is to look for another model."""
 
 
 class KuwaKernel:
@@ -94,14 +98,29 @@ class KuwaKernel:
         except ServingError as error:
             if error.kind == "no_capacity":
                 log.warning("nobody can be scheduled for %r: %s", name, error.message)
-            await exchange.respond(word(NOMACHINE if error.kind in _NOBODY else BUSY))
+            await exchange.respond(word(NOMACHINE if error.kind in _NOT_FOR_YOU else BUSY))
             return
         if lease is not None:
             self._reservations.hold(lease, name, history_id, form.get("user_id"))
         await exchange.respond(word(BUSY if lease is None else READY))
 
     async def _lease(self, exchange: Exchange, name: str) -> Lease | None:
-        """A lease now, or as soon as a model runs that was merely not started; raises as Dispatch.lease does."""
+        """A lease on the model, or one that stands in for it; raises as Dispatch.lease does, of what was asked for."""
+        self._serving.admission.check_model(exchange.principal, name)
+        try:
+            return await self._lease_of(exchange, name)
+        except ServingError as error:
+            if error.kind in NO_REPLICA:
+                for other in self._dispatch.fallbacks(name):
+                    with suppress(ServingError):
+                        lease = await self._lease_of(exchange, other)
+                        if lease is not None:
+                            lease.why = f"fallback of {name}: {error.message:.{SAID}}; {lease.why}"
+                        return lease
+            raise
+
+    async def _lease_of(self, exchange: Exchange, name: str) -> Lease | None:
+        """A lease now, or as soon as a model runs that was merely not started; None while all its replicas are busy."""
         granted = self._dispatch.lease(name, key=exchange.principal)
         if isinstance(granted, Lease):
             return granted

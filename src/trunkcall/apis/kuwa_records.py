@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from trunkcall.apis.kuwa_reservations import Id, Reservation, Reservations
-from trunkcall.control.dispatch import Dispatch, Replica
+from trunkcall.control.dispatch import Dispatch
+from trunkcall.control.pool import Replica
 from trunkcall.control.registry import Registry, Worker
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log

@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable, Collection
 
-from trunkcall.control.dispatch import Lease, Replica
+from trunkcall.control.dispatch import Lease
+from trunkcall.control.pool import Replica
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Exchange
 
@@ -68,7 +69,7 @@ class Reservations:
         self._take(reservation)
         lease = reservation.lease
         if lease.replica.backend is not lease.backend:
-            lease.release()
+            lease.release("unused")
         reservation.busy = True
         reservation.exchange = exchange
         return reservation
@@ -79,7 +80,7 @@ class Reservations:
             return
         del self._all[reservation]
         self._take(reservation)
-        reservation.lease.release()
+        reservation.lease.release("unused")
         reservation.ended.set()
 
     async def free(self, reservations: Collection[Reservation], cause: ServingError, limit: float) -> None:

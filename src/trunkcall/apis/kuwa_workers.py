@@ -9,7 +9,7 @@ import msgspec
 
 from trunkcall.apis import kuwa_debug_page as debug_page
 from trunkcall.apis.kuwa_http import answering, form_of, word
-from trunkcall.apis.kuwa_records import SCHEME, Record, Records, check_endpoint, origin_of, read_state
+from trunkcall.apis.kuwa_records import SCHEME, Record, Records, State, check_endpoint, origin_of, read_state
 from trunkcall.apis.kuwa_reservations import Id
 from trunkcall.apis.own_page import check_own_page
 from trunkcall.control.services import Services
@@ -57,6 +57,7 @@ class Workers:
         self._dispatch = services.dispatch
         self._registry = services.registry
         self._may_register = services.may_register
+        self._may_ask = services.serving.admission.may_ask
         self._records = records
 
     def routes(self) -> Sequence[Route]:
@@ -114,13 +115,19 @@ class Workers:
         return bool(leaving)
 
     async def _list(self, exchange: Exchange) -> None:
-        await exchange.respond(Response(200, msgspec.json.encode(list(self._dispatch.pools)) + b"\n"))
+        names = [name for name in self._dispatch.names() if self._may_ask(exchange.principal, name)]
+        await exchange.respond(Response(200, msgspec.json.encode(names) + b"\n"))
 
     async def _read(self, exchange: Exchange) -> None:
-        await exchange.respond(Response(200, msgspec.json.encode(self._records.state()) + b"\n"))
+        await exchange.respond(Response(200, msgspec.json.encode(self._state(exchange)) + b"\n"))
 
     async def _show(self, exchange: Exchange) -> None:
-        await exchange.respond(debug_page.page(self._records.state()))
+        await exchange.respond(debug_page.page(self._state(exchange)))
+
+    def _state(self, exchange: Exchange) -> State:
+        """The records of the models that the caller's key is for."""
+        state = self._records.state()
+        return {name: records for name, records in state.items() if self._may_ask(exchange.principal, name)}
 
     async def _write(self, exchange: Exchange) -> None:
         self._check_caller(exchange)

@@ -71,6 +71,8 @@ class OpenAI:
             fault=codec.fault_frame,
             comment=codec.comment_frame,
             strict=is_strict(exchange.header(STRICT)),
+            # A completion may have many prompts, which the head does not tell.
+            most=head.most if emit is codec.ChatEmitter else None,
         )
         await self._serving.serve(exchange, call)
 
@@ -95,12 +97,17 @@ class OpenAI:
         return msgspec.structs.replace(head, model=name), codec.replace_model(body, name)
 
     async def _models(self, exchange: Exchange) -> None:
-        entries = [(view.name, view.created) for view in self._serving.dispatch.views()]
+        dispatch = self._serving.dispatch
+        may_ask = self._serving.admission.may_ask
+        names = [name for name in dispatch.names() if may_ask(exchange.principal, name)]
+        entries = [(name, dispatch.pool(name).created) for name in names]
         created = dict(entries)
         entries += [(alias, created[name]) for alias, name in self._aliases.items() if name in created]
         await exchange.respond(Response(200, codec.models_list(entries)))
 
     async def _model(self, exchange: Exchange) -> None:
         asked = exchange.parameters["model"]
-        pool = self._serving.dispatch.pool(self._aliases.get(asked, asked))
+        name = self._aliases.get(asked, asked)
+        self._serving.admission.check_model(exchange.principal, name)
+        pool = self._serving.dispatch.pool(name)
         await exchange.respond(Response(200, codec.model_entry(asked, pool.created)))

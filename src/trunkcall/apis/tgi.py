@@ -54,7 +54,7 @@ class Tgi:
     def __init__(self, services: Services, options: TgiOptions) -> None:
         self._dispatch = services.dispatch
         self._options = options
-        self._served = Served(services.dispatch, options)
+        self._served = Served(services.dispatch, services.serving.admission, options)
         self._counts = TgiMetrics()
         self._metrics = metrics.build(services)
         intake = Intake(services.serving, options, self._served, self._counts)
@@ -138,7 +138,7 @@ class Tgi:
         pool = self._served.pool(exchange)
         # One that is off is started by the next request, but for what is to be loaded first.
         usable = _USABLE if pool.settings.preload else _USABLE | {"off"}
-        if self._dispatch.draining or all(replica.state not in usable for replica in pool.replicas):
+        if self._dispatch.ending or all(replica.state not in usable for replica in pool.replicas):
             raise TypedError("no_capacity", IS_UNHEALTHY, UNHEALTHY, 503)
         await exchange.respond(Response(200, b"", ()))
 
@@ -171,7 +171,7 @@ class Tgi:
 
     async def _tell_metrics(self, exchange: Exchange) -> None:
         own = self._counts.text((self._served.pool(exchange),))
-        await exchange.respond(self._metrics.response(own))
+        await exchange.respond(await self._metrics.response(own))
 
     async def _docs(self, exchange: Exchange) -> None:
         await exchange.respond(Response(200, _DOCS % _prefix(exchange, "/docs"), _HTML))

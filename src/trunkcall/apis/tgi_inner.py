@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from trunkcall.core.meter import Meter
 from trunkcall.core.ports import Exchange, Header, Response
 
 
@@ -29,6 +30,7 @@ class Inner:
         self.client = outer.client
         self.id = f"{outer.id}-{place}"
         self.principal = outer.principal
+        self.meter: Meter | None = None
         self.started = False
         self.extra_headers: list[Header] = []
         self.answer = Response(500, b"")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -12,13 +14,16 @@ from trunkcall.apis.tgi_metrics import TgiMetrics
 from trunkcall.apis.tgi_options import TgiOptions
 from trunkcall.apis.tgi_pace import Noted, Pace, Silence, compute_headers, time_headers
 from trunkcall.apis.tgi_served import Served
+from trunkcall.control.admission import most_tokens
+from trunkcall.control.attempts import elsewhere
 from trunkcall.control.calls import GenerateCall
-from trunkcall.control.dispatch import Pool
+from trunkcall.control.counting import BYTES_PER_TOKEN
 from trunkcall.control.generation import Serving
+from trunkcall.control.pool import Pool
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Backend, Emitter, Exchange, Response
 from trunkcall.core.requests import Generate, Wire
-from trunkcall.protocols.headers import STRICT, is_strict
+from trunkcall.protocols.headers import STRICT, TIMEOUT, is_strict, read_timeout
 from trunkcall.protocols.openai import comment_frame
 from trunkcall.protocols.tgi import Limits
 
@@ -79,7 +84,7 @@ class Intake:
             with self._served.admitted():
                 pool = self._served.pool(exchange)
                 with closing(exchange.when_gone(exchange.cancel)):
-                    order = await self._prepared(pool, prepare)
+                    order = await self._prepared_in_time(exchange, pool, prepare)
                 pace.validate()
                 self._metrics.asked(order.input_tokens, _limit_of(order.request))
                 work = _Work(exchange, words, order, pool, pace, self._metrics, stream=stream)
@@ -90,16 +95,35 @@ class Intake:
             self._metrics.fail(error)
             await exchange.respond(words.failure(error))
 
+    async def _prepared_in_time(self, exchange: Exchange, pool: Pool, prepare: Prepare) -> Order:
+        limit = exchange.header(TIMEOUT)
+        try:
+            async with asyncio.timeout(None if limit is None else read_timeout(limit)):
+                return await self._prepared(pool, prepare)
+        except TimeoutError:
+            raise ServingError("deadline", "the deadline passed while the model was made ready") from None
+
     async def _prepared(self, pool: Pool, prepare: Prepare) -> Order:
-        """An engine that has just died is asked again when it is back, as Serving does it."""
+        """Made ready with the model, or with one that stands in for it; Serving asks them in the same order."""
         name = pool.settings.name
+        try:
+            return await self._prepared_with(name, pool, prepare)
+        except ServingError as error:
+            if elsewhere(error):
+                for other in self._served.stand_ins(name):
+                    with suppress(ServingError):
+                        return await self._prepared_with(other, pool, prepare)
+            raise
+
+    async def _prepared_with(self, name: str, pool: Pool, prepare: Prepare) -> Order:
+        """An engine that has just died is asked again when it is back, as Serving does it."""
         backend = await self._served.backend(name)
         try:
             return await prepare(pool, backend, await self._served.limits(name, backend))
         except ServingError as error:
             if error.kind != "unreachable":
                 raise
-        self._served.doubt(pool, backend)
+        self._served.doubt(name, backend)
         backend = await self._served.backend(name)
         return await prepare(pool, backend, await self._served.limits(name, backend))
 
@@ -120,6 +144,9 @@ class Intake:
                     comment=comment_frame,
                     strict=is_strict(exchange.header(STRICT)),
                     accept=_refuse_without_shape if order.request.shape.format else None,
+                    peek=lambda: order.request,
+                    most=partial(most_tokens, order.request),
+                    prompt_tokens=order.input_tokens or order.characters // BYTES_PER_TOKEN + 1,
                 ),
             )
 

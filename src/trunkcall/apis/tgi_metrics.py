@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
 from trunkcall.apis.tgi_pace import Pace
-from trunkcall.control.dispatch import Pool
+from trunkcall.control.pool import Pool
 from trunkcall.core.errors import ServingError
 from trunkcall.protocols.tgi_errors import type_of
 

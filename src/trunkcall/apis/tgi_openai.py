@@ -10,7 +10,7 @@ import msgspec
 from trunkcall.apis.tgi_intake import Intake, Measured, Order, Words
 from trunkcall.apis.tgi_options import TgiOptions
 from trunkcall.apis.tgi_served import SPECIAL_TOKENS, Served, counted, size
-from trunkcall.control.dispatch import Pool
+from trunkcall.control.pool import Pool
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Backend, Exchange
 from trunkcall.core.requests import Generate, MessagesPrompt, TextPart, TextPrompt, Wire

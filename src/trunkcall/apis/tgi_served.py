@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import Final
 
 from trunkcall.apis.tgi_options import TgiOptions
+from trunkcall.control.admission import Admission
 from trunkcall.control.counting import CONTEXT, READY_SECONDS, count_by
-from trunkcall.control.dispatch import Dispatch, Pool
+from trunkcall.control.dispatch import Dispatch
+from trunkcall.control.pool import Pool
 from trunkcall.control.readiness import ready_backend
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Backend, Exchange
@@ -24,8 +26,9 @@ _PROBE: Final = TextPrompt((".",))
 class Served:
     """One listener's model, or its models where the path names them; remembers how much each holds."""
 
-    def __init__(self, dispatch: Dispatch, options: TgiOptions) -> None:
+    def __init__(self, dispatch: Dispatch, admission: Admission, options: TgiOptions) -> None:
         self._dispatch = dispatch
+        self._admission = admission
         self._options = options
         self._contexts: dict[str, tuple[Backend, int | None]] = {}
         self._running = 0
@@ -33,8 +36,13 @@ class Served:
     def pool(self, exchange: Exchange) -> Pool:
         """The model that a path means.
 
-        Raises ServingError (no_model) with the remedy.
+        Raises ServingError: no_model with the remedy, forbidden where the caller's key is not for it.
         """
+        pool = self._meant(exchange)
+        self._admission.check_model(exchange.principal, pool.settings.name)
+        return pool
+
+    def _meant(self, exchange: Exchange) -> Pool:
         name = exchange.parameters.get("model") or self._options.model
         if name:
             return self._dispatch.pool(name)
@@ -69,8 +77,13 @@ class Served:
         """A replica that is ready, started when there is none; raises ServingError as ready_backend does."""
         return await ready_backend(self._dispatch, model, READY_SECONDS)
 
-    def doubt(self, pool: Pool, backend: Backend) -> None:
+    def stand_ins(self, model: str) -> tuple[str, ...]:
+        """The models that are asked in turn when this one cannot answer."""
+        return self._dispatch.fallbacks(model)
+
+    def doubt(self, model: str, backend: Backend) -> None:
         """A replica could not be reached: the next question is another's, or waits until it is there again."""
+        pool = self._dispatch.pool(model)
         for replica in pool.replicas:
             lease = self._dispatch.lease_on(pool, replica) if replica.backend is backend else None
             if lease is not None:

@@ -45,6 +45,8 @@ class Vllm:
 
     name = "vllm"
     plane: Literal["inference", "control", "worker"] = "control"
+    open_paths = frozenset({"/health", "/ping", "/version", "/sleep", "/wake_up", "/is_sleeping"})
+    """vLLM's keys guard what is below /v1 alone."""
 
     def __init__(self, services: Services) -> None:
         self._dispatch = services.dispatch
@@ -82,7 +84,7 @@ class Vllm:
         await loaded(self._dispatch)
 
     async def _health(self, exchange: Exchange) -> None:
-        well = can_be_asked(self._dispatch) and not self._dispatch.draining
+        well = can_be_asked(self._dispatch) and not self._dispatch.ending
         await exchange.respond(Response(200 if well else 503, b"", ()))
 
     async def _version(self, exchange: Exchange) -> None:

@@ -56,6 +56,9 @@ STATUS: Final[dict[Kind, int]] = {
 }
 
 _BY_UPSTREAM: Final[frozenset[Kind]] = frozenset({"unreachable", "upstream_error", "upstream_timeout"})
+_TOLD_OF_ITSELF: Final[frozenset[Kind]] = frozenset(
+    {"draining", "loading", "no_capacity", "overloaded", "rate_limited", "out_of_memory"}
+)
 
 
 class ServingError(Exception):
@@ -91,6 +94,13 @@ class ServingError(Exception):
     def status(self) -> int:
         """The HTTP status that belongs to the kind."""
         return STATUS[self.kind]
+
+    @property
+    def is_of_replica(self) -> bool:
+        """Whether another replica may do better: this one broke off, failed, or said that it cannot go on."""
+        if self.kind == "upstream_error" and self.upstream is not None:
+            return not 400 <= self.upstream[0] < 500
+        return self.kind in _BY_UPSTREAM or (self.upstream is not None and self.kind in _TOLD_OF_ITSELF)
 
     @property
     def failed_by(self) -> str:

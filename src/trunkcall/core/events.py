@@ -36,18 +36,23 @@ class TokenLogprob(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """The replica accepted the request; `id` and `created` (unix seconds) name the answer."""
+    """The replica accepted the request; `id` and `created` (unix seconds) name the answer.
+
+    seen: the caller has it already, in these words, and `model` in them too.
+    """
 
     id: str
     model: str
     created: int
     fingerprint: str | None = None
+    seen: bool = False
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """The request waits; `position` counts those in front, 0 is next."""
+    """The request waits; `position` counts those in front, 0 is next; loading: how far the model is, in words."""
 
     position: int
+    loading: str = ""
 
 
 class Text(msgspec.Struct, frozen=True):

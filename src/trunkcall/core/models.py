@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -57,12 +57,15 @@ def is_path(text: str) -> bool:
     return _PATH.match(text) is not None
 
 
+_Money = Annotated[float, msgspec.Meta(ge=0)]
+
+
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a million tokens cost, in the operator's money; cached: of a prompt, None for its price."""
 
-    prompt: float = 0.0
-    completion: float = 0.0
-    cached: float | None = None
+    prompt: _Money = 0.0
+    completion: _Money = 0.0
+    cached: _Money | None = None
 
 
 Policy = Literal["least_loaded", "shortest_queue", "lottery", "weighted", "session_affinity", "prefix_affinity"]
@@ -147,7 +150,8 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     command: argv; env: added to the parent's environment; protocol: what the replica
     speaks over HTTP on loopback; slots: requests it serves at once; memory: bytes it is
-    expected to need, 0 where that is not known; start_timeout and grace in seconds; shown: what
+    expected to need, 0 where that is not known; gpus: how many GPUs that memory is spread over, 0 for the machine's
+    own; start_timeout and grace in seconds; shown: what
     it prints is for the server's own stderr too; fetch: a command that must have succeeded
     first, after which the plan is made anew (a download); engine: which one was chosen; why: the
     reason, for people; faster: what would serve the model faster here, empty for nothing; model:
@@ -160,6 +164,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     env: dict[str, str] = {}
     memory: int = 0
+    gpus: int = 0
     start_timeout: float = 600.0
     grace: float = 5.0
     shown: bool = False
@@ -178,8 +183,26 @@ State = Literal["off", "starting", "ready", "asleep", "draining", "failed"]
 """asleep: there, and woken by the first who asks."""
 
 
+class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a replica is left alone for its failures.
+
+    open: no request goes there for so many `seconds`; half_open: one at a time shows whether it works again; failures:
+    among its last answers; why: the last of them, for people.
+    """
+
+    state: Literal["closed", "open", "half_open"] = "closed"
+    seconds: float = 0.0
+    failures: int = 0
+    why: str = ""
+
+
 class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot of one replica, for policies and for people."""
+    """A snapshot of one replica, for policies and for people.
+
+    memory: bytes that it is expected to need; rss: that its processes were last seen to take; progress: how far its
+    start is, in words; loaded_at and last_used: unix seconds, 0 for never; loads: how often it became ready; unloads
+    and evictions: how often it ended for want of requests, and because others needed its memory.
+    """
 
     id: str
     model: str
@@ -197,10 +220,22 @@ class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     faster: str = ""
     memory: int = 0
+    rss: int = 0
+    loads: int = 0
+    unloads: int = 0
+    evictions: int = 0
+    progress: str = ""
+    loaded_at: float = 0.0
+    last_used: float = 0.0
+    breaker: BreakerView = BreakerView()
 
 
 class ModelView(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot of one model and its replicas; adapters: the names that they answer for beside."""
+    """A snapshot of one model and its replicas.
+
+    adapters: the names that they answer for beside; policy: how one is chosen; fallback: the models that are asked
+    when this one cannot answer.
+    """
 
     name: str
     sources: tuple[str, ...]
@@ -209,6 +244,8 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
     replicas: tuple[ReplicaView, ...]
     adapters: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    policy: Policy = "least_loaded"
+    fallback: tuple[str, ...] = ()
 
 
 class Health(msgspec.Struct, frozen=True):

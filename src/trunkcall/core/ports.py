@@ -13,6 +13,7 @@ from trunkcall.core.events import Event
 from trunkcall.core.meter import Meter
 from trunkcall.core.models import Health, LaunchSpec, Machine, ModelSettings
 from trunkcall.core.requests import Count, Embed, Generate, Tokens, Vectors, Wire
+from trunkcall.core.trace import Operation, Trace
 
 API_VERSION = 1
 """Of the plugin interfaces in this file; experimental until 1.0."""
@@ -52,6 +53,14 @@ class Exchange(Protocol):
     """A head has been sent, so that no other answer can be given."""
     extra_headers: list[Header]
     """Added to whatever answer is given."""
+
+    @property
+    def meter(self) -> Meter | None:
+        """What the call comes to; None for what is no call of a model."""
+        ...
+
+    @meter.setter
+    def meter(self, meter: Meter | None) -> None: ...
 
     @property
     def unread(self) -> int:
@@ -100,6 +109,26 @@ class Answer(Protocol):
     """The body comes over time, as server-sent events do; else it is one whole."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+@runtime_checkable
+class Retains(Protocol):
+    """An Answer that can tell again, as events, what it has passed on.
+
+    While it retains, only whole frames pass, so that what follows after a break stands on its own, and what the
+    upstream says of its own failure, or an end in the middle, is raised as ServingError instead of passed on.
+    """
+
+    def retain(self) -> None:
+        """Keep what passes; to be called before the first piece is taken."""
+        ...
+
+    def retold(self, request: Generate) -> list[Event] | None:
+        """The events of what was passed on, without Fault; None when it was more than is kept.
+
+        request: what was asked, as the api reads it.
+        """
+        ...
 
 
 class Backend(Protocol):
@@ -218,6 +247,10 @@ class Handle(Protocol):
         """The last lines it wrote to stdout and stderr."""
         ...
 
+    def tail(self, number: int) -> tuple[int, tuple[str, ...]]:
+        """The whole lines from this number on that are still there, and the number of the next; the first is 0."""
+        ...
+
 
 class Ready(msgspec.Struct, frozen=True):
     """The child answers at `address`; `about` is what it told of itself."""
@@ -243,6 +276,10 @@ class Placement(Protocol):
 
     async def stop(self, handle: Handle, grace: float) -> None:
         """Ask the child to end, and make it after `grace` seconds; returns when it is gone."""
+        ...
+
+    def memory(self, handles: Sequence[Handle]) -> list[int]:
+        """Bytes that each child takes with what it started, 0 where that is not known; may take some milliseconds."""
         ...
 
     def watch(self, handle: Handle) -> AsyncIterator[PlacementEvent]:
@@ -299,6 +336,14 @@ class Emitter(Protocol):
     def fault(self, error: ServingError) -> bytes:
         """The error as the stream tells it after its first byte."""
         ...
+
+
+class Traces(Protocol):
+    """Where requests are traced; calls return at once and never raise."""
+
+    def began(self, exchange: Exchange, operation: Operation) -> Trace: ...
+
+    def ended(self, meter: Meter) -> None: ...
 
 
 class Journal(Protocol):

@@ -212,6 +212,8 @@ class Reporting(msgspec.Struct, frozen=True):
     """Number of alternatives per token; 0 is the chosen token only; None or UNSET is off."""
     prompt_logprobs: bool = False
     token_ids: bool = False
+    traced: bool = False
+    """The replica may tell the answer's tokens where that costs little, so that another one can go on with it."""
 
 
 class Secret:
@@ -242,7 +244,8 @@ class Generate(msgspec.Struct, frozen=True, kw_only=True):
     """One generation.
 
     extra: protocol -> raw fields that only that protocol knows; credential: the caller's own key
-    for the upstream, instead of the configured one.
+    for the upstream, instead of the configured one; begun: tokens of the model that the answer has already and does
+    not tell again, for a replica that declares `resumes`.
     """
 
     model: str
@@ -256,6 +259,7 @@ class Generate(msgspec.Struct, frozen=True, kw_only=True):
     credential: Secret | None = None
     user: str | UnsetType = UNSET
     extra: dict[str, dict[str, msgspec.Raw]] = {}
+    begun: tuple[int, ...] = ()
 
 
 class Embed(msgspec.Struct, frozen=True, kw_only=True):

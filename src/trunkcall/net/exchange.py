@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import unquote
 
 from trunkcall.core.errors import ServingError
+from trunkcall.core.meter import Meter
 from trunkcall.core.ports import Header, Response
 from trunkcall.net.framing import Head
 
@@ -43,12 +44,14 @@ class Exchange:
         "extra_headers",
         "headers",
         "id",
+        "meter",
         "method",
         "parameters",
         "path",
         "principal",
         "query",
         "started",
+        "status",
     )
 
     def __init__(self, peer: Peer, head: Head, body: bytes | None) -> None:
@@ -69,6 +72,9 @@ class Exchange:
         self.client = peer.address
         self.id = f"{_PROCESS}{next(_COUNT):08x}"
         self.principal = ""
+        self.meter: Meter | None = None
+        self.status = 0
+        """Of the answer; 0 until there is one."""
         self.started = False
         """A head has been decided on, so that no other answer can be given."""
         self.complete = False
@@ -204,6 +210,7 @@ class Exchange:
             raise ServingError("bug", "a header of the answer holds a line break or NUL", detail=repr(text))
         self._framing = framing
         self.closes = closes
+        self.status = status
         self.started = True
         return b"%b%b\r\n" % (peer.server.status_and_date(status), text)
 

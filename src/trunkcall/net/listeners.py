@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
 import msgspec
 
 from trunkcall.core.errors import ServingError, WrongMethod
-from trunkcall.core.log import log
+from trunkcall.core.log import REQUEST, log
 from trunkcall.core.ports import Api, Header, Response, Route
 from trunkcall.net.exchange import Exchange
 from trunkcall.net.server import BACKLOG, Limits, Server
@@ -20,6 +21,8 @@ MAX_BODY: Final = Limits().body
 
 Guard = Callable[[Exchange, Api], None]
 """Raises ServingError when the caller may not use this api; may set exchange.principal."""
+Ended = Callable[[Exchange, float], None]
+"""Is told of an exchange that has ended, and of its seconds."""
 
 
 class RouteTable:
@@ -126,11 +129,13 @@ class Application:
         self._table = RouteTable(apis)
         self._default = apis[0]
         self.max_body = max_body
-        self._cors = Cors(cors) if cors else None
         self._guard = guard
+        self._cors: Cors | None = None
+        self.allow_pages(cors)
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one exchange; raises nothing but a cancellation."""
+        REQUEST.set(exchange)
         found = self._table.find(exchange.method, exchange.path)
         api = self._default
         try:
@@ -158,6 +163,22 @@ class Application:
             await exchange.respond(
                 api.failure(ServingError("bug", f"internal error; see the log, request {exchange.id}"))
             )
+
+    def telling(self, ended: Ended) -> Callable[[Exchange], Coroutine[None, None, None]]:
+        """`handle`, with somebody who is told of each exchange at its end."""
+
+        async def handle(exchange: Exchange) -> None:
+            began = time.monotonic()
+            try:
+                await self.handle(exchange)
+            finally:
+                ended(exchange, time.monotonic() - began)
+
+        return handle
+
+    def allow_pages(self, cors: Sequence[str]) -> None:
+        """Let pages of these origins call, from the next request on."""
+        self._cors = Cors(cors) if cors else None
 
     def _unrouted(self, exchange: Exchange) -> Response:
         methods = self._table.methods(exchange.path)
@@ -212,11 +233,18 @@ class Listening:
         host, port = bound.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         self.url = f"{'http' if tls is None else 'https'}://{shown}:{port}"
+        self._application = application
         self._socket = bound
         self._tls = tls
         self._server = Server(
             application.handle, msgspec.structs.replace(limits or Limits(), body=application.max_body)
         )
+
+    def change(self, *, max_body: int, cors: Sequence[str], ended: Ended | None) -> None:
+        """From the next request on: the largest body in bytes, origins that may call, and who is told of each end."""
+        self._server.limits = msgspec.structs.replace(self._server.limits, body=max_body)
+        self._application.allow_pages(cors)
+        self._server.handle = self._application.handle if ended is None else self._application.telling(ended)
 
     async def start(self) -> None:
         """Accept connections; returns when it does."""

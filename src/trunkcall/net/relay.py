@@ -57,6 +57,10 @@ class Reply:
         self.left = True
         self.exchange.cancel()
 
+    def expire(self) -> None:
+        """The deadline has passed."""
+        self.cut(ServingError("deadline", "the deadline passed before the answer was complete"))
+
     def cut(self, cause: ServingError) -> None:
         """Stop the work for a reason of ours."""
         if self.cause is None and not self.left:
@@ -65,16 +69,20 @@ class Reply:
 
 
 class Relay:
-    """All answers of this process on their way; one sweep looks after deadlines and stalled readers.
+    """All answers of this process on their way; one sweep looks after stalled readers.
 
     stall_timeout: seconds that a client may not read before its work is stopped.
     """
 
     def __init__(self, stall_timeout: float = 60.0) -> None:
-        self._stall_sweeps = max(1, round(stall_timeout / SWEEP_SECONDS))
-        self._stall_timeout = stall_timeout
+        self.allow_stalls(stall_timeout)
         self._live: set[Reply] = set()
         self._timer: asyncio.TimerHandle | None = None
+
+    def allow_stalls(self, seconds: float) -> None:
+        """From now on a client may not read for so long."""
+        self._stall_sweeps = max(1, round(seconds / SWEEP_SECONDS))
+        self._stall_timeout = seconds
 
     @property
     def live(self) -> int:
@@ -90,8 +98,10 @@ class Relay:
         reply = Reply(exchange)
         reply.deadline = deadline
         self._live.add(reply)
+        loop = asyncio.get_running_loop()
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+            self._timer = loop.call_later(SWEEP_SECONDS, self._sweep)
+        end = None if deadline is None else loop.call_at(deadline, reply.expire)
         watch = exchange.when_gone(reply.leave)
         try:
             await work(reply)
@@ -106,6 +116,8 @@ class Relay:
         finally:
             self._live.discard(reply)
             watch.close()
+            if end is not None:
+                end.cancel()
         return not reply.left
 
     def cut(self, exchange: Exchange, cause: ServingError) -> None:
@@ -128,15 +140,10 @@ class Relay:
         return not self._live
 
     def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
         for reply in tuple(self._live):
-            if reply.deadline is not None and now > reply.deadline:
-                reply.cut(ServingError("deadline", "the deadline passed before the answer was complete"))
-                continue
             unread = reply.exchange.unread
             reply.stalled_sweeps = reply.stalled_sweeps + 1 if unread and unread == reply.unread else 0
             reply.unread = unread
             if reply.stalled_sweeps >= self._stall_sweeps:
                 reply.cut(ServingError("cancelled", f"the client did not read for {self._stall_timeout:g} seconds"))
-        self._timer = loop.call_later(SWEEP_SECONDS, self._sweep) if self._live else None
+        self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep) if self._live else None

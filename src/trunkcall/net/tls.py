@@ -20,6 +20,12 @@ def identity(certificate: str, private_key: str) -> ssl.SSLContext:
             raise ServingError("bad_request", f"TLS: {name!r} cannot be read: {error.strerror or error}") from None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    renew(context, certificate, private_key)
+    return context
+
+
+def renew(context: ssl.SSLContext, certificate: str, private_key: str) -> None:
+    """Have new connections told of another certificate. Raises ServingError (bad_request), and changes nothing then."""
     try:
         # A password would be asked for on the terminal, where nobody may be.
         context.load_cert_chain(certificate, private_key, password=lambda: b"")
@@ -29,4 +35,3 @@ def identity(certificate: str, private_key: str) -> ssl.SSLContext:
             f"TLS: {certificate!r} and {private_key!r} are no pair of a PEM certificate and its unencrypted private "
             f"key ({error.reason or error})",
         ) from None
-    return context
