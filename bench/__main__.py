@@ -20,12 +20,16 @@ class Benchmark:
     needs: str = ""
 
 
-# the first four take well under ten minutes on a machine that does nothing else
+# the first six take well under ten minutes on a machine that does nothing else
 BENCHMARKS = {
     "head_to_head": Benchmark(540, "Trunkcall against nginx and other gateways"),
     "engine_throughput": Benchmark(240, "tokens/s against llama.cpp bare, at 1, 8 and 32 streams"),
+    "control": Benchmark(120, "the control plane: a choice among 1,000 replicas, and what a request pays"),
     "first_token": Benchmark(120, "waiting: to the first token, the first 200, an import; memory at rest"),
     "kuwa": Benchmark(120, "what Kuwa's kernel adds to a call"),
+    "swap": Benchmark(120, "what swaps and reloads add to the streams of other models"),
+    "recovery": Benchmark(300, "engines killed under 200 streams: answers as unbroken, longest silence"),
+    "ledger": Benchmark(1200, "a million rows: import, sums, single requests, backup", "PostgreSQL for its half"),
     "fastchat": Benchmark(600, "Trunkcall against FastChat's controller, worker and OpenAI server", "make env-all"),
     "features": Benchmark(900, "engine x feature, with the reason for every no", "torch; TRUNKCALL_VLLM"),
     "transformers_throughput": Benchmark(600, "transformers engine against `transformers serve`", "torch"),

@@ -15,9 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.processes import Child, free_port, rss_mb, wait_for_rest
+from trunkcall.core.keys import KeyEntry
+from trunkcall.home import Home
+from trunkcall.store.keys import KeyStore, StoredKey, digest_of
 
 HERE = Path(__file__).parent
 CACHE = HERE / ".cache"
+# sent to every gateway, so that all read the same head; ours looks it up, with limits that do not bind
+SECRET = "tk-" + "b" * 43
+AUTHORIZATION = f"Bearer {SECRET}"
 QUESTION = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Say something."}]}).encode()
 
 
@@ -109,8 +115,15 @@ def _nginx(site: Site) -> list[str]:
 def _trunkcall(site: Site) -> list[str]:
     # model t is the same upstream through the neutral model: decoded into events and encoded again
     source = f"openai:{site.upstream}/v1#m"
+    plain = {"source": source, "price": {"prompt": 1.0, "completion": 2.0}}
     config = site.scratch / "trunkcall.yaml"
-    config.write_text(json.dumps({"models": {"m": source, "t": {"source": source, "options": {"normalise": True}}}}))
+    config.write_text(json.dumps({"models": {"m": plain, "t": {**plain, "options": {"normalise": True}}}}))
+    home = Home(site.scratch / "home")
+    entry = KeyEntry(
+        name="bench", models=("m", "t"), requests_per_minute=10**9, tokens_per_minute=10**12,
+        tokens_per_day=10**15, tokens_per_month=10**15, money_per_day=1e12, money_per_month=1e12,
+    )  # fmt: skip
+    KeyStore(home.ledger_url).add(StoredKey(entry=entry, digest=digest_of(SECRET), created_at=time.time()))
     return [
         sys.executable, "-m", "trunkcall", "up", "--host", "127.0.0.1", "--port", str(site.port),
         "--home", str(site.scratch / "home"), "--no-pocket", "--config", str(config),
@@ -317,7 +330,8 @@ def _first_200(child: Child, port: int, limit: float) -> float:
             raise Unavailable(f"it ended at the start: {child.last_words()}")
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=limit - now)
         try:
-            connection.request("POST", "/v1/chat/completions", QUESTION, {"content-type": "application/json"})
+            headers = {"content-type": "application/json", "authorization": AUTHORIZATION}
+            connection.request("POST", "/v1/chat/completions", QUESTION, headers)
             status = connection.getresponse().status
             if status == 200:
                 return time.monotonic() - child.born

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.gateways import TRANSLATED, system_program
+from bench.gateways import AUTHORIZATION, TRANSLATED, system_program
 from bench.processes import cpu_seconds
 
 PATH = "/v1/chat/completions"
@@ -114,7 +114,7 @@ end
 
 
 def _script(workload: Workload) -> str:
-    headers = 'wrk.headers["content-type"] = "application/json"\n'
+    headers = f'wrk.headers["content-type"] = "application/json"\nwrk.headers["authorization"] = "{AUTHORIZATION}"\n'
     return f'wrk.method = "POST"\nwrk.path = "{PATH}"\nwrk.body = [==[{workload.body}]==]\n{headers}{_DONE}'
 
 
@@ -200,7 +200,8 @@ def first_byte_ms(workload: Workload, port: int, limit: float = 20.0) -> float:
     """Milliseconds from sending one request to the first frame of its answer; reads the answer to its end."""
     body = workload.body.encode()
     ends = f"connection: close\r\ncontent-length: {len(body)}\r\n\r\n"
-    head = f"POST {PATH} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n{ends}"
+    fields = f"content-type: application/json\r\nauthorization: {AUTHORIZATION}\r\n{ends}"
+    head = f"POST {PATH} HTTP/1.1\r\nhost: bench\r\n{fields}"
     with socket.create_connection(("127.0.0.1", port), timeout=limit) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         began = time.monotonic()
@@ -250,7 +251,7 @@ def _text(answer: str) -> str:
 def _ask(body: str, port: int) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
-        connection.request("POST", PATH, body, {"content-type": "application/json"})
+        connection.request("POST", PATH, body, {"content-type": "application/json", "authorization": AUTHORIZATION})
         answer = connection.getresponse()
         text = answer.read().decode()
     except (OSError, http.client.HTTPException) as error:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
-from trunkcall.control.dispatch import Dispatch, Lease, Pool
+from trunkcall.control.dispatch import Dispatch, Lease
+from trunkcall.control.pool import Pool
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Fault
 from trunkcall.core.meter import Meter
@@ -31,7 +32,7 @@ async def ready(dispatch: Dispatch, pool: Pool, told: Callable[[str], None]) -> 
 
     Raises ServingError when it cannot be started.
     """
-    starting = asyncio.create_task(granted(dispatch, pool.settings.name, None))
+    starting = asyncio.create_task(granted(dispatch, pool.settings.name))
     try:
         while not (await asyncio.wait({starting}, timeout=_LOOK_SECONDS))[0]:
             told(next((line for replica in pool.replicas for line in replica.log()[-1:]), ""))
@@ -87,7 +88,7 @@ async def _all(
 async def _one(
     dispatch: Dispatch, request: Request, answer: Callable[[Lease, Request], Awaitable[Answered]]
 ) -> Answered:
-    avoid: str | None = None
+    avoid: list[str] = []
     attempts = 0
     while True:
         attempts += 1
@@ -97,13 +98,13 @@ async def _one(
         except ServingError as error:
             if error.kind != "unreachable" or attempts >= _ATTEMPTS:
                 raise
-            lease.release("unreachable")
-            avoid = lease.replica.id
+            lease.release("failed", error)
+            avoid.append(lease.replica.id)
         finally:
             lease.release()
 
 
-async def granted(dispatch: Dispatch, model: str, avoid: str | None) -> Lease:
+async def granted(dispatch: Dispatch, model: str, avoid: Collection[str] = ()) -> Lease:
     """The right to ask a model, when it is this request's turn; avoid and errors: as in Dispatch.lease."""
     given = dispatch.lease(model, avoid=avoid)
     if isinstance(given, Lease):

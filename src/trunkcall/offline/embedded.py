@@ -12,7 +12,8 @@ from typing import Any, Final, TypeVar
 import uvloop
 
 from trunkcall import plugins
-from trunkcall.control.dispatch import Dispatch, Pool
+from trunkcall.control.dispatch import Dispatch
+from trunkcall.control.pool import Pool
 from trunkcall.control.supervisor import Supervisor
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import ModelSettings

@@ -39,7 +39,7 @@ def pieces(embedded: Embedded, request: Generate) -> Generator[str]:
 
 async def _pump(dispatch: Dispatch, request: Generate, passed: queue.SimpleQueue[str | None]) -> None:
     try:
-        lease = await granted(dispatch, request.model, None)
+        lease = await granted(dispatch, request.model)
         try:
             if not isinstance(lease.backend, Generates):
                 raise ServingError("unsupported", f"{request.model!r} does not generate text", param="model")

@@ -96,7 +96,7 @@ def start(plan: Plan, command: str) -> int:
     os.environ.update(plan.secrets)
     from trunkcall.app import run
 
-    return run(plan.settings, _home(plan), command)
+    return run(config.Loaded(plan.settings, None, {}), _home(plan), command)
 
 
 def _home(plan: Plan) -> Home:
