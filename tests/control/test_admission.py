@@ -301,3 +301,14 @@ def test_what_open_pages_tell(principal: str, sees: list[str], inside: bool) -> 
     assert closed.may_look_inside(principal) == inside
     assert Admission().may_see("", "a")
     assert Admission().may_look_inside("")
+
+
+@pytest.mark.parametrize(
+    ("role", "asked", "given"), [("user", 5, 0), ("user", -5, -5), ("user", 0, 0), ("admin", 5, 5)]
+)
+def test_users_cannot_push_in(role: str, asked: int, given: int) -> None:
+    admission = Admission(keyring_of(KeyEntry(name="k", role=cast(Any, role))), MODELS.get)
+    meter = Meter("r", model="cheap", protocol="openai", stream=True, key="k")
+    meter.priority = asked
+    admission.admit(cast(Any, Exchange()), meter, CHEAP, cast(Any, None))
+    assert meter.priority == given

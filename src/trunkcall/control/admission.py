@@ -104,6 +104,9 @@ class Admission:
             raise ServingError("unauthenticated", f"the API key {meter.key!r} was removed")
         if account.models is not None and meter.model not in account.models:
             self.check_model(meter.key, meter.model)
+        if meter.priority > 0 and account.entry.role != "admin":
+            # Who shares a queue with others may let them go first, not push in.
+            meter.priority = 0
         credits = account.credits
         prompt, most = _size(call) if credits.weighs else (0, None)
         try:
