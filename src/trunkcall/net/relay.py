@@ -98,10 +98,10 @@ class Relay:
         reply = Reply(exchange)
         reply.deadline = deadline
         self._live.add(reply)
-        loop = asyncio.get_running_loop()
+        # Asked for only where it is needed: in Python 3.11 each question is a system call, of 1 us and more.
         if self._timer is None:
-            self._timer = loop.call_later(SWEEP_SECONDS, self._sweep)
-        end = None if deadline is None else loop.call_at(deadline, reply.expire)
+            self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+        end = None if deadline is None else asyncio.get_running_loop().call_at(deadline, reply.expire)
         watch = exchange.when_gone(reply.leave)
         try:
             await work(reply)
