@@ -15,7 +15,7 @@ from trunkcall.core.meter import Meter
 from trunkcall.store.ledger import ANY_ERROR
 
 KEPT: Final = 250
-"""Few enough to stay in the processor's cache: with 1000 each request cost 1 to 4 us more. The ledger has the others."""
+"""Few enough for the processor's cache: with 1000 each request cost 1 to 4 us more. The ledger has the others."""
 _NAME_LENGTH: Final = 256
 """Characters that are kept of a name, as in the ledger."""
 
