@@ -50,6 +50,7 @@ def rows(server: Server) -> list[dict[str, Any]]:
     return server.get("/admin/requests?limit=100")["requests"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jump", [-2 * DAY, 2 * DAY, -40 * 365 * DAY], ids=["back", "ahead", "to the eighties"])
 def test_a_jump_during_a_stream(serve: Serve, clock: Clock, jump: int) -> None:
     server = serve("--model", "d=debug:0.1", "--no-pocket", env=clock.env)

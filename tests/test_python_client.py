@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -74,7 +75,10 @@ async def test_it_does_so_async_and_with_a_key(serve: Callable[..., Any], monkey
             await client.admin.models()
     monkeypatch.setenv("TRUNKCALL_API_KEY", "sk-1")
     async with trunkcall.AsyncClient(server.url) as client:
-        assert (await client.admin.usage())["rows"]
+        # The journal is written every 50 ms.
+        async with asyncio.timeout(10):
+            while not (await client.admin.usage())["rows"]:
+                await asyncio.sleep(0.05)
 
 
 def test_without_the_sdk_the_remedy_is_told() -> None:

@@ -165,6 +165,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_f
 """
 
 
+@pytest.mark.slow
 def test_who_streams_hears_that_the_model_loads(tmp_path: Path) -> None:
     (tmp_path / "outside.py").write_text(OUTSIDE)
     command = f"{sys.executable} {tmp_path}/outside.py {{port}} {shlex.quote(str(tmp_path / 'pid'))} 3"

@@ -335,6 +335,7 @@ def test_events_tell_what_happens_and_only_what_is_asked_for(serve: Callable[...
     assert server.stop() == 0, "listeners do not hold up the end"
 
 
+@pytest.mark.slow
 def test_a_listener_that_does_not_read_is_told_what_it_missed_and_holds_up_nobody(serve: Callable[..., Server]) -> None:
     server = serve("--no-pocket", "--model", "echo=debug")
     split = urlsplit(server.url)

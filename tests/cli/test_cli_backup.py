@@ -45,6 +45,7 @@ def test_a_running_server_is_saved_and_moves_to_another_home(
     assert used(cli, **there) == before
 
 
+@pytest.mark.slow
 def test_a_backup_holds_no_secret(cli: Any, tmp_path: Path) -> None:
     made = cli("keys", "create", "alice")
     assert made.returncode == 0, made.stderr

@@ -111,6 +111,7 @@ def test_a_mistake_in_the_settings(cli: Any, work: Path) -> None:
     assert list(models) == [], "nothing is said of models that could not be read"
 
 
+@pytest.mark.slow
 def test_addresses(cli: Any, home: Home, work: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

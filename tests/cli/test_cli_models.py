@@ -112,6 +112,7 @@ def test_a_server_that_is_still_starting(cli: Any, home: Home) -> None:
     assert "still starting" in found.stderr
 
 
+@pytest.mark.slow
 def test_usage_of_a_running_server(cli: Any, home: Home, serve: Callable[..., Server]) -> None:
     server = serve("--no-pocket", "--model", "m=debug", home=home.path)
     for _ in range(3):
@@ -128,6 +129,7 @@ def test_usage_without_a_server_reads_the_ledger(cli: Any) -> None:
     assert json.loads(cli("usage", "--json").stdout)["rows"] == []
 
 
+@pytest.mark.slow
 def test_models_of_a_real_server(cli: Any, home: Home, serve: Callable[..., Server], work: Path) -> None:
     server = serve(home=home.path)
     added = cli(
@@ -181,6 +183,7 @@ def test_models_of_a_real_server(cli: Any, home: Home, serve: Callable[..., Serv
     assert cli("reload").stdout == "nothing has changed\n"
 
 
+@pytest.mark.slow
 def test_a_server_elsewhere_is_reached_by_url_and_key(cli: Any, serve: Callable[..., Server], tmp_path: Path) -> None:
     keyed = {"TRUNKCALL_KEYS": "env:THE_KEY", "THE_KEY": "sk-1"}
     server = serve("--no-pocket", "--model", "far=debug", home=tmp_path / "elsewhere", env=keyed)

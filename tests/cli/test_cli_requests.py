@@ -49,6 +49,7 @@ def test_names_and_old_times() -> None:
     assert len(clock(time.time())) == 8 and len(clock(0)) == 19
 
 
+@pytest.mark.slow
 def test_requests_of_a_server(cli: Any, home: Home, serve: Callable[..., Server]) -> None:
     found = cli("requests")
     assert found.returncode == 1 and "trunkcall up" in found.stderr and "--url" in found.stderr
@@ -76,6 +77,7 @@ def test_requests_of_a_server(cli: Any, home: Home, serve: Callable[..., Server]
     assert (found.returncode, found.stdout) == (1, "") and "there is no request 'nosuch'" in found.stderr
 
 
+@pytest.mark.slow
 def test_more_than_one_page_comes_from_the_ledger(cli: Any, home: Home, serve: Callable[..., Server]) -> None:
     server = serve("--no-pocket", "--model", "echo=debug", home=home.path)
     for _ in range(5):

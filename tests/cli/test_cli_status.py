@@ -94,6 +94,7 @@ def test_a_taken_port_fails_at_once(background: Any) -> None:
     assert "--port" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "flags", "status", "cut"), [(20, (), 200, False), (600, ("--timeout", "0.5"), 503, True)]
 )
@@ -111,6 +112,7 @@ def test_running_answers_go_on_until_the_timeout(
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_is_told_from_one_that_is_not_there(cli: Any, home: Home) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, home.lock():
         code, found = told(cli)

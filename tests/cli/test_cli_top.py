@@ -173,6 +173,7 @@ def in_terminal(environ: dict[str, str]) -> Iterator[tuple[Callable[[bytes], byt
         os.close(master)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [b"q", b"\x03"])
 def test_in_a_terminal_it_goes_on_until_it_is_told_to_end(
     home: Home, serve: Callable[..., Server], environ: dict[str, str], key: bytes
@@ -187,6 +188,7 @@ def test_in_a_terminal_it_goes_on_until_it_is_told_to_end(
         asking.join(20)
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_is_said_and_waited_for(
     home: Home, serve: Callable[..., Server], environ: dict[str, str], free_port: int
 ) -> None:
