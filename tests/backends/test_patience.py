@@ -19,6 +19,7 @@ from trunkcall.core.errors import ServingError
         (5, 0.3, 0.3),
         (0, 0.01, 0.01),
         (0, 0, None),
+        (3, 1e-7, None),
         (3, -1, None),
     ],
 )

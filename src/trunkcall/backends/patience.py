@@ -12,13 +12,16 @@ RETRY_AFTER: Final = 5.0
 
 _DOUBLINGS: Final = 20
 
+_TICK: Final = 0.001
+"""Seconds; loops count in milliseconds, and a pause for less than one does not pause at all."""
+
 
 def next_pause(tried: int, first: float, most: float, left: float) -> float | None:
     """Seconds until the next try: `first`, doubled each time up to `most`, the last one at the very end.
 
-    tried: pauses made so far; left: seconds of patience; None when there are none.
+    tried: pauses made so far; left: seconds of patience; None when there is none worth a pause.
     """
-    if left <= 0:
+    if left < _TICK:
         return None
     return min(first * 2 ** min(tried, _DOUBLINGS), most, left)
 
