@@ -19,6 +19,7 @@ from trunkcall.apis.admin_server import ServerOperations
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Response, Route
+from trunkcall.protocols.headers import retry_after_header
 
 
 class Admin:
@@ -55,7 +56,7 @@ class Admin:
         told = {"message": error.message, "kind": error.kind, "param": error.param}
         headers = [(b"content-type", b"application/json")]
         if error.retry_after is not None:
-            headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+            headers.append(retry_after_header(error.retry_after))
         return Response(error.status, msgspec.json.encode({"error": told}), tuple(headers))
 
     async def _openapi(self, ask: Ask[Nothing, Nothing]) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from trunkcall.backends.keys import Key
-from trunkcall.backends.upstream import PROBE, entered, retry_after
+from trunkcall.backends.upstream import PROBE, entered
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.models import Health, ModelSettings
 from trunkcall.net.client import Client, Incoming, Timeouts
+from trunkcall.protocols.headers import read_retry_after
 
 _OF_A_KEY: Final[frozenset[Kind]] = frozenset({"unauthenticated", "forbidden"})
 _HTTP: Final = ("http", "https")
@@ -111,7 +112,7 @@ class Cloud:
         if error.kind in _OF_A_KEY:
             return key.refused(error.kind, error)
         if error.retry_after is None:
-            error.retry_after = retry_after(answer)
+            error.retry_after = read_retry_after(answer.headers)
         if key.own and answer.status == _TOO_MANY:
             # The caller's own key has asked too much: the upstream has time for others.
             error.retry_after = None

@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from trunkcall.backends.keys import Key, configured_key, own_key
-from trunkcall.backends.upstream import PROBE, UpstreamOptions, entered, retry_after
+from trunkcall.backends.upstream import PROBE, UpstreamOptions, entered
 from trunkcall.backends.vllm import VllmControls
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.events import Event, Fault, Start
@@ -25,7 +25,7 @@ from trunkcall.net.client import Client, Exchanged, Incoming
 from trunkcall.net.credentials import read_secret
 from trunkcall.protocols import openai as codec
 from trunkcall.protocols.frames import DONE_FRAME, SseReader
-from trunkcall.protocols.headers import DROPPED, STRICT, TRACED, read_dropped
+from trunkcall.protocols.headers import DROPPED, STRICT, TRACED, read_dropped, read_retry_after
 from trunkcall.protocols.openai_tokenize import emit_count, read_tokens
 from trunkcall.protocols.traceparent import trace_lines
 from trunkcall.protocols.vllm import METRICS
@@ -375,7 +375,7 @@ def _line(name: str, value: str) -> bytes:
 def _refusal(answer: Incoming, body: bytes, key: Key, vectors: bool) -> ServingError:
     """An upstream's error, without the key, which it may quote; vectors: they were asked for."""
     status = answer.status
-    error = codec.read_error(status, key.hidden_in(body), retry_after(answer))
+    error = codec.read_error(status, key.hidden_in(body), read_retry_after(answer.headers))
     if vectors and status in _NO_ROUTE and not _is_error(body):
         return ServingError(
             "unsupported",

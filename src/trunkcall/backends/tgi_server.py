@@ -11,11 +11,12 @@ import msgspec
 
 from trunkcall.backends.tgi_credentials import Credential
 from trunkcall.backends.tgi_known import About, Known
-from trunkcall.backends.upstream import PROBE, entered, retry_after
+from trunkcall.backends.upstream import PROBE, entered
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.requests import Count, Generate, MessagesPrompt, TextPrompt, Tokens
 from trunkcall.net.client import Client, Incoming, Timeouts
 from trunkcall.protocols import tgi as codec
+from trunkcall.protocols.headers import read_retry_after
 from trunkcall.protocols.tgi_chat import emit_chat_count, tokens_in
 from trunkcall.protocols.tgi_tokenize import read_tokenized
 
@@ -139,7 +140,7 @@ class Server:
 
     def refusal(self, answer: Incoming, body: bytes, credential: Credential) -> ServingError:
         """An error in the server's words, without the key, which it may quote."""
-        error = codec.read_error(answer.status, credential.key.hidden_in(body), retry_after(answer))
+        error = codec.read_error(answer.status, credential.key.hidden_in(body), read_retry_after(answer.headers))
         kind = _OF_A_KEY.get(answer.status)
         return error if kind is None else credential.key.refused(kind, error)
 

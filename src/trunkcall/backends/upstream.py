@@ -34,14 +34,6 @@ class UpstreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-def retry_after(answer: Incoming) -> float | None:
-    """The header in seconds; its other form, a date, is left alone."""
-    for name, value in answer.headers:
-        if name == b"retry-after" and value.isdigit():
-            return float(value)
-    return None
-
-
 async def entered(sent: Exchanged) -> Incoming:
     """The answer's head; `unreachable` when it failed before a byte was seen, so that the work cannot have begun."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import msgspec
 
 from trunkcall import config, plugins
 from trunkcall.cli.client import Server
+from trunkcall.cli.offline import load
 from trunkcall.cli.output import print_json, print_table
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import Machine, ModelSettings, ModelView, ReplicaView
@@ -37,7 +37,7 @@ def ls(reached: Reached, file: Path | None, as_json: bool) -> None:
     if server is not None:
         views = server.read("/admin/models", Models).models
     else:
-        views = [_view(found) for found in _load(home, file).settings.models.values()]
+        views = [_view(found) for found in load(home, file).settings.models.values()]
     if as_json:
         print_json({"models": views})
         return
@@ -63,7 +63,7 @@ def add(reached: Reached, file: Path | None, name: str, sources: Sequence[str], 
         server.call("POST", "/admin/models", {"name": name, **({"source": kept} if isinstance(kept, str) else kept)})
         print(f"{name} is added and can be called at {server.url}")
         return
-    loaded = _load(home, file)
+    loaded = load(home, file)
     place = loaded.origins.get(f"models.{name}")
     if place and name != config.POCKET and name not in home.models():
         raise ServingError("conflict", f"the model {name!r} is defined already: {place[-1].place}")
@@ -97,7 +97,7 @@ def rm(reached: Reached, file: Path | None, name: str) -> None:
         server.call("DELETE", path_of(name))
     else:
         if name not in home.models():
-            loaded = _load(home, file)
+            loaded = load(home, file)
             place = loaded.origins.get(f"models.{name}")
             if place:
                 raise ServingError("conflict", f"{name!r} was not added by command; it comes from {place[-1].place}")
@@ -151,7 +151,7 @@ def show(reached: Reached, file: Path | None, name: str, as_json: bool) -> None:
     if server is not None:
         view = server.read(path_of(name), ModelView)
     else:
-        models = _load(home, file).settings.models
+        models = load(home, file).settings.models
         found = models.get(name) or next((one for one in models.values() if name in one.aliases), None)
         if found is None:
             raise ServingError("no_model", f"there is no model {name!r}. {did_you_mean(name, models)}")
@@ -220,10 +220,6 @@ def _plan(replica: ReplicaView, settings: ModelSettings, machine: Machine) -> Re
     return msgspec.structs.replace(
         replica, engine=spec.engine, why=spec.why, faster=spec.faster, memory=spec.memory, slots=spec.slots
     )
-
-
-def _load(home: Home, file: Path | None) -> config.Loaded:
-    return config.load(config=file, home=home.path, environ=os.environ, flags=config.Flags())
 
 
 def _view(found: ModelSettings) -> ModelView:

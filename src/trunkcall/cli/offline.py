@@ -18,8 +18,12 @@ class Offline(msgspec.Struct, frozen=True):
     store: str | None = None
 
 
+def load(home: Home, file: Path | None, store: str | None = None) -> config.Loaded:
+    """The settings; raises ServingError (bad_request) for such as are not valid."""
+    return config.load(config=file, home=home.path, environ=os.environ, flags=config.Flags(store=store))
+
+
 def find(home: Home, told: Offline) -> tuple[str, config.Loaded]:
     """The ledger's URL, and the settings; raises ServingError (bad_request) for settings that are not valid."""
-    flags = config.Flags(store=told.store)
-    loaded = config.load(config=told.file, home=home.path, environ=os.environ, flags=flags)
+    loaded = load(home, told.file, told.store)
     return home.ledger(loaded.settings.store), loaded

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from trunkcall import config, config_file
+from trunkcall.cli.offline import load
 from trunkcall.cli.output import print_json
-from trunkcall.home import locate
+from trunkcall.home import Home, locate
 
 
 def show(home: Path | None, file: Path | None, as_json: bool) -> None:
@@ -41,7 +42,7 @@ def schema() -> None:
 
 
 def _load(home: Path | None, file: Path | None) -> config.Loaded:
-    return config.load(config=file, home=locate(home, os.environ), environ=os.environ, flags=config.Flags())
+    return load(Home(locate(home, os.environ)), file)
 
 
 def _text(value: Any) -> str:

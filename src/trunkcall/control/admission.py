@@ -14,7 +14,7 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.meter import Meter
 from trunkcall.core.models import ModelSettings
 from trunkcall.core.ports import Exchange
-from trunkcall.core.requests import Generate, MessagesPrompt, TextPart, TextPrompt
+from trunkcall.core.requests import Generate, MessagesPrompt, TextPart, answer_count
 
 _LONG: Final = 64 * 1024
 """Bytes of a body from which on it is decoded: what is long may be an image, which is no such number of tokens."""
@@ -169,16 +169,7 @@ def most_tokens(request: Generate) -> int | None:
     sampling = request.sampling
     if not isinstance(sampling.max_tokens, int):
         return None
-    choices = max(
-        sampling.n if isinstance(sampling.n, int) else 1,
-        sampling.best_of if isinstance(sampling.best_of, int) else 1,
-        1,
-    )
-    prompt = request.prompt
-    prompts = 1
-    if not isinstance(prompt, MessagesPrompt):
-        prompts = len(prompt.texts if isinstance(prompt, TextPrompt) else prompt.prompts)
-    return max(0, sampling.max_tokens) * choices * prompts
+    return max(0, sampling.max_tokens) * answer_count(request)
 
 
 def _prompt_tokens(request: Generate) -> int:

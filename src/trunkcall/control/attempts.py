@@ -13,7 +13,7 @@ from trunkcall.control.breaker import judge
 from trunkcall.control.calls import Call, GenerateCall
 from trunkcall.control.choice import AFFINE
 from trunkcall.control.dispatch import Dispatch, Lease, Wait
-from trunkcall.control.lanes import attempt
+from trunkcall.control.lanes import attempt, pass_refusal
 from trunkcall.control.refusals import UpstreamRefusal, refuses
 from trunkcall.control.telling import stream_head
 from trunkcall.core.errors import Kind, ServingError
@@ -46,7 +46,7 @@ async def attempts(dispatch: Dispatch, journal: Journal, call: Call, meter: Mete
     try:
         await _by_someone(dispatch, journal, call, meter, reply)
     except UpstreamRefusal as refusal:
-        await refusal.pass_on(meter, reply)
+        await pass_refusal(refusal, meter, reply)
 
 
 async def granted(dispatch: Dispatch, call: Call, meter: Meter, reply: Reply, avoid: Collection[str] = ()) -> Lease:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from functools import partial
 
@@ -18,7 +17,14 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.meter import Counters, Meter
 from trunkcall.core.ports import Exchange, Journal, Response, Traces
 from trunkcall.net.relay import Relay
-from trunkcall.protocols.headers import PRIORITY, TIMEOUT, read_priority, read_timeout
+from trunkcall.protocols.headers import (
+    PRIORITY,
+    RETRY_AFTER,
+    TIMEOUT,
+    read_priority,
+    read_timeout,
+    retry_after_header,
+)
 
 
 class Serving:
@@ -103,7 +109,6 @@ class Serving:
 
 def _with_time(response: Response, retry_after: float | None) -> Response:
     """An error with the time to come back, also where its protocol has no word for that."""
-    if retry_after is None or any(name == b"retry-after" for name, _ in response.headers):
+    if retry_after is None or any(name == RETRY_AFTER for name, _ in response.headers):
         return response
-    header = (b"retry-after", b"%d" % max(1, math.ceil(retry_after)))
-    return msgspec.structs.replace(response, headers=(*response.headers, header))
+    return msgspec.structs.replace(response, headers=(*response.headers, retry_after_header(retry_after)))

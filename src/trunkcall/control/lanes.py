@@ -17,11 +17,9 @@ from trunkcall.core.events import Usage
 from trunkcall.core.meter import Meter
 from trunkcall.core.ports import Answer, Backend, Embeds, Forwards, Generates, Header, Retains
 from trunkcall.net.relay import Reply
-from trunkcall.protocols.headers import DROPPED, TRACED
+from trunkcall.protocols.headers import DROPPED, FAILED_BY, RETRY_AFTER, TRACED
 
-_PASSED_HEADERS: Final = frozenset(
-    {b"content-type", b"retry-after", DROPPED, b"x-trunkcall-failed-by", b"cache-control"}
-)
+_PASSED_HEADERS: Final = frozenset({b"content-type", RETRY_AFTER, DROPPED, FAILED_BY, b"cache-control"})
 
 _TRACED: Final[Header] = (TRACED, b"1")
 
@@ -90,13 +88,23 @@ async def _pass_on(answer: Answer, call: Call, meter: Meter, reply: Reply) -> No
         head = answer_head(call.content_type)
     else:
         head = [header for header in answer.headers if header[0] in _PASSED_HEADERS]
+    if status >= 400 and not any(name == FAILED_BY for name, _ in head):
+        head.append((FAILED_BY, b"upstream"))
     if refuses(status):
         raise UpstreamRefusal(status, answer.headers, head, b"".join([piece async for piece in answer]))
     if status >= 400:
         meter.error = meter.error or "upstream_error"
-        if not any(name == b"x-trunkcall-failed-by" for name, _ in head):
-            head.append((b"x-trunkcall-failed-by", b"upstream"))
-    await (_pass_stream if answer.streamed else _pass_whole)(answer, head, reply)
+    if answer.streamed:
+        await _pass_stream(answer, head, reply)
+    else:
+        await _pass_whole(status, head, b"".join([piece async for piece in answer]), reply)
+
+
+async def pass_refusal(refusal: UpstreamRefusal, meter: Meter, reply: Reply) -> None:
+    """Give the caller the upstream's own answer, since nobody else has a better one."""
+    meter.status = refusal.answered
+    meter.error = meter.error or "upstream_error"
+    await _pass_whole(refusal.answered, refusal.head, refusal.body, reply)
 
 
 async def _pass_stream(answer: Answer, head: list[Header], reply: Reply) -> None:
@@ -112,15 +120,14 @@ async def _pass_stream(answer: Answer, head: list[Header], reply: Reply) -> None
     await reply.finish()
 
 
-async def _pass_whole(answer: Answer, head: list[Header], reply: Reply) -> None:
-    body = b"".join([piece async for piece in answer])
+async def _pass_whole(status: int, head: list[Header], body: bytes, reply: Reply) -> None:
     reply.answering = True
     if reply.started:
         # The stream began with queue comments, so an error that came as JSON is told as a frame.
-        await reply.finish(b"data: " + body.strip() + b"\n\n" if answer.status >= 400 else body)
+        await reply.finish(b"data: " + body.strip() + b"\n\n" if status >= 400 else body)
         return
     head.append((b"content-length", b"%d" % len(body)))
-    await reply.begin(answer.status, head)
+    await reply.begin(status, head)
     await reply.finish(body)
 
 

@@ -21,6 +21,7 @@ from trunkcall.core.requests import (
     TextPrompt,
     TokenPrompt,
     UnknownPart,
+    answer_count,
 )
 
 _PENALTIES: Final = ("repetition_penalty", "frequency_penalty", "presence_penalty")
@@ -61,7 +62,7 @@ def needs(request: Generate) -> frozenset[Resumable]:
         found.add("tools")
     if isinstance(request.reporting.logprobs, int):
         found.add("logprobs")
-    if answers(request) > 1:
+    if answer_count(request) > 1:
         found.add("n")
     return frozenset(found)
 
@@ -71,21 +72,9 @@ def is_greedy(sampling: Sampling) -> bool:
     return sampling.temperature == 0
 
 
-def answers(request: Generate) -> int:
-    """How many answers are asked for."""
-    match request.prompt:
-        case MessagesPrompt():
-            prompts = 1
-        case TextPrompt(texts):
-            prompts = len(texts)
-        case TokenPrompt(lists):
-            prompts = len(lists)
-    return prompts * max(request.sampling.n or 1, request.sampling.best_of or 1)
-
-
 def endings(request: Generate, told: SoFar) -> tuple[Finish, ...] | None:
     """What alone is left to tell of an answer that is complete, or as long as it may be; None while more is."""
-    count = answers(request)
+    count = answer_count(request)
     if len(told.choices) == count and all(said.finished for said in told.choices.values()):
         return ()
     most = request.sampling.max_tokens

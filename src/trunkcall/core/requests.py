@@ -262,6 +262,18 @@ class Generate(msgspec.Struct, frozen=True, kw_only=True):
     begun: tuple[int, ...] = ()
 
 
+def answer_count(request: Generate) -> int:
+    """How many answers are asked for."""
+    match request.prompt:
+        case MessagesPrompt():
+            prompts = 1
+        case TextPrompt(texts):
+            prompts = len(texts)
+        case TokenPrompt(lists):
+            prompts = len(lists)
+    return prompts * max(request.sampling.n or 1, request.sampling.best_of or 1)
+
+
 class Embed(msgspec.Struct, frozen=True, kw_only=True):
     """Vectors for texts or token ids."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -10,6 +11,8 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Header
 
 STRICT: Final = b"x-trunkcall-strict"
+FAILED_BY: Final = b"x-trunkcall-failed-by"
+RETRY_AFTER: Final = b"retry-after"
 DROPPED: Final = b"x-trunkcall-dropped"
 TIMEOUT: Final = b"x-trunkcall-timeout"
 PRIORITY: Final = b"x-trunkcall-priority"
@@ -55,6 +58,16 @@ def read_priority(value: bytes) -> int:
     raise ServingError(
         "bad_request", f"{name} must be a whole number from -{MOST_PRIORITY} to {MOST_PRIORITY}", param=name
     )
+
+
+def retry_after_header(seconds: float) -> Header:
+    """When to come back, in whole seconds, one at least."""
+    return RETRY_AFTER, b"%d" % max(1, math.ceil(seconds))
+
+
+def read_retry_after(headers: Iterable[Header]) -> float | None:
+    """The header in seconds; its other form, a date, is left alone."""
+    return next((float(value) for name, value in headers if name == RETRY_AFTER and value.isdigit()), None)
 
 
 def model_header(name: str) -> Header:

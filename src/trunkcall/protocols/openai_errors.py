@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final, cast
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.ports import Response
 from trunkcall.protocols.frames import sse
+from trunkcall.protocols.headers import FAILED_BY, retry_after_header
 
 _WORDS: Final[dict[Kind, tuple[str, str | None]]] = {
     "bad_request": ("invalid_request_error", None),
@@ -75,9 +75,9 @@ _encode = msgspec.json.Encoder().encode
 
 def failure(error: ServingError) -> Response:
     """The error before the first byte of an answer."""
-    headers = [(b"content-type", b"application/json"), (b"x-trunkcall-failed-by", error.failed_by.encode())]
+    headers = [(b"content-type", b"application/json"), (FAILED_BY, error.failed_by.encode())]
     if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
+        headers.append(retry_after_header(error.retry_after))
     return Response(error.status, _object(error), tuple(headers))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Final
 
@@ -12,6 +11,7 @@ from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.ports import Response
 from trunkcall.protocols import openai_errors
 from trunkcall.protocols import tgi_words as words
+from trunkcall.protocols.headers import FAILED_BY, retry_after_header
 
 _TYPES: Final[dict[Kind, tuple[int, str]]] = {
     "bad_request": (422, words.VALIDATION),
@@ -103,9 +103,9 @@ def failure(error: ServingError) -> Response:
     """The error before the first byte of an answer."""
     if type_of(error) == words.INCOMPLETE_STREAM:
         error = incomplete(stream=False)
-    headers = [(b"content-type", b"application/json"), (b"x-trunkcall-failed-by", error.failed_by.encode())]
+    headers = [(b"content-type", b"application/json"), (FAILED_BY, error.failed_by.encode())]
     if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after))))
+        headers.append(retry_after_header(error.retry_after))
     return Response(status_of(error), _object(error), tuple(headers))
 
 
@@ -116,7 +116,7 @@ def stream_failure(error: ServingError) -> Response:
     """
     if type_of(error) not in _IN_STREAMS:
         return failure(error)
-    headers = ((b"content-type", b"text/event-stream"), (b"x-trunkcall-failed-by", error.failed_by.encode()))
+    headers = ((b"content-type", b"text/event-stream"), (FAILED_BY, error.failed_by.encode()))
     return Response(STATUS_OK, fault_event(error), headers)
 
 
