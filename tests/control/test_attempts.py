@@ -93,6 +93,10 @@ class Stub:
     async def write(self, data: bytes) -> None:
         self.sent += data
 
+    def push(self, data: bytes) -> bool:
+        self.sent += data
+        return True
+
     async def finish(self, data: bytes = b"") -> None:
         self.sent += data
 

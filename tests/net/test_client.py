@@ -840,6 +840,55 @@ async def test_a_cancelled_read_closes_the_connection_though_its_context_goes_on
             await anext(answer)
 
 
+async def test_pieces_are_poured_until_there_is_no_room_and_reading_goes_on() -> None:
+    pieces = [b"2\r\n%02d\r\n" % number for number in range(20)]
+    got: list[bytes] = []
+
+    def sink(data: bytes) -> bool:
+        got.append(data)
+        return b"09" not in data
+
+    script = always(STREAM, *pieces, b"0\r\n\r\n")
+    async with connected(script, reuse_after_stream=True) as (client, server):
+        async with get(client) as answer:
+            await answer.pour(sink)
+            assert b"".join(got).endswith(b"09")
+            got.append(await anext(answer))
+            await answer.pour(sink)
+            with pytest.raises(StopAsyncIteration):
+                await anext(answer)
+        assert b"".join(got) == b"".join(b"%02d" % number for number in range(20))
+        await fetch(client)
+        assert server.connections == 1
+
+
+async def test_a_sink_that_refuses_ends_the_answer_with_its_reason() -> None:
+    def sink(data: bytes) -> bool:
+        raise ServingError("upstream_error", "a frame without end")
+
+    async with connected(stay) as (client, server), get(client, b"/stream") as answer:
+        await answer.pour(sink)
+        with pytest.raises(ServingError, match="a frame without end"):
+            await anext(answer)
+        await eventually(lambda: len(server.gone_at) == 1)
+
+
+async def test_a_break_while_pouring_is_told_after_what_came() -> None:
+    got: list[bytes] = []
+    async with connected(once(STREAM, b"5\r\nhello\r\n")) as (client, _), get(client) as answer:
+        await answer.pour(lambda data: not got.append(data))
+        assert b"".join(got) == b"hello"
+        with pytest.raises(ServingError, match="after 5 bytes"):
+            await anext(answer)
+
+
+async def test_a_cancelled_pour_closes_the_connection() -> None:
+    async with connected(stay) as (client, server), get(client, b"/stream") as answer:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(answer.pour(lambda data: True), 0.05)
+        await eventually(lambda: len(server.gone_at) == 1)
+
+
 async def test_two_readers_of_one_answer_are_told() -> None:
     async with connected(stay) as (client, _), get(client, b"/stream") as answer:
         await anext(answer)

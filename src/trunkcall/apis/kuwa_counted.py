@@ -72,6 +72,12 @@ class Counted:
         await self._exchange.write(data)
         self._count(data)
 
+    def push(self, data: bytes) -> bool:
+        """As the exchange does."""
+        room = self._exchange.push(data)
+        self._count(data)
+        return room
+
     async def finish(self, data: bytes = b"") -> None:
         """As the exchange does."""
         await self._exchange.finish(data)

@@ -62,6 +62,11 @@ class Inner:
         """Keep a piece."""
         self._pieces.append(data)
 
+    def push(self, data: bytes) -> bool:
+        """Keep a piece."""
+        self._pieces.append(data)
+        return True
+
     async def finish(self, data: bytes = b"") -> None:
         """Keep the last piece."""
         self._pieces.append(data)

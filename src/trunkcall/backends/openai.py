@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Annotated, Any, Final
@@ -330,6 +330,18 @@ class Forwarding:
     def __aiter__(self) -> Forwarding:
         return self
 
+    async def pour(self, push: Callable[[bytes], bool]) -> None:
+        """As core.ports.Pours has it."""
+        incoming, tap = self._incoming, self._tap
+        if incoming is None or tap is None or tap.failure is not None:
+            return
+
+        def take(data: bytes) -> bool:
+            passed = tap.feed(data)
+            return (not passed or push(passed)) and tap.failure is None
+
+        await incoming.pour(take)
+
     async def __anext__(self) -> bytes:
         incoming = self._incoming
         if incoming is None:
@@ -337,7 +349,9 @@ class Forwarding:
         tap = self._tap
         if tap is None:
             self._incoming = None
-            body = await incoming.read() if self._refused is None else self._refused
+            body = incoming.complete() if self._refused is None else self._refused
+            if body is None:
+                body = await incoming.read()
             if self.status < 400 and not _is_object(body):
                 raise _senseless(body)
             return codec.note_answer(body, self._meter, self._rename[1] if self._rename else None)

@@ -44,7 +44,10 @@ async def attempts(dispatch: Dispatch, journal: Journal, call: Call, meter: Mete
     had begun.
     """
     try:
-        await _by_someone(dispatch, journal, call, meter, reply)
+        try:
+            await _by_model(dispatch, journal, call, meter, reply, "")
+        except ServingError as error:
+            await _by_others(dispatch, journal, call, meter, reply, error)
     except UpstreamRefusal as refusal:
         await pass_refusal(refusal, meter, reply)
 
@@ -71,17 +74,15 @@ async def granted(dispatch: Dispatch, call: Call, meter: Meter, reply: Reply, av
     return lease
 
 
-async def _by_someone(dispatch: Dispatch, journal: Journal, call: Call, meter: Meter, reply: Reply) -> None:
-    try:
-        await _by_model(dispatch, journal, call, meter, reply, "")
-        return
-    except ServingError as error:
-        failure = error
-        if reply.answering or dispatch.draining or not elsewhere(error):
-            raise
-        fallbacks = dispatch.fallbacks(call.model)
-        if not fallbacks:
-            raise
+async def _by_others(
+    dispatch: Dispatch, journal: Journal, call: Call, meter: Meter, reply: Reply, failure: ServingError
+) -> None:
+    """Answer by a model that stands in for the one that failed; raises `failure` where none can."""
+    if reply.answering or dispatch.draining or not elsewhere(failure):
+        raise failure
+    fallbacks = dispatch.fallbacks(call.model)
+    if not fallbacks:
+        raise failure
     asked, replica, why = meter.served, meter.replica, meter.why
     for name in fallbacks:
         meter.forget()

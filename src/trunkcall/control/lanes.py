@@ -15,7 +15,7 @@ from trunkcall.control.telling import Telling, answer_head
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Usage
 from trunkcall.core.meter import Meter
-from trunkcall.core.ports import Answer, Backend, Embeds, Forwards, Generates, Header, Retains
+from trunkcall.core.ports import Answer, Backend, Embeds, Forwards, Generates, Header, Pours, Retains
 from trunkcall.net.relay import Reply
 from trunkcall.protocols.headers import DROPPED, FAILED_BY, RETRY_AFTER, TRACED
 
@@ -108,15 +108,19 @@ async def pass_refusal(refusal: UpstreamRefusal, meter: Meter, reply: Reply) -> 
 
 
 async def _pass_stream(answer: Answer, head: list[Header], reply: Reply) -> None:
-    write = reply.write
+    status = answer.status
+    pour = answer.pour if isinstance(answer, Pours) else None
     async for piece in answer:
         if not reply.answering:
             reply.answering = True
             if not reply.started:
-                await reply.begin(answer.status, head)
-        await write(piece)
+                await reply.begin(status, head)
+        await reply.write(piece)
+        if pour is not None:
+            # What comes from here on does without a turn of this task.
+            await pour(reply.push)
     if not reply.started:
-        await reply.begin(answer.status, head)
+        await reply.begin(status, head)
     await reply.finish()
 
 

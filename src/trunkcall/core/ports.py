@@ -87,6 +87,10 @@ class Exchange(Protocol):
         """Send a piece; waits while the client does not read; raises ServingError (cancelled) when it has left."""
         ...
 
+    def push(self, data: bytes) -> bool:
+        """Send a piece at once; gives whether there is room for another, else `write` goes on, which waits."""
+        ...
+
     async def finish(self, data: bytes = b"") -> None:
         """Send the last piece."""
         ...
@@ -109,6 +113,15 @@ class Answer(Protocol):
     """The body comes over time, as server-sent events do; else it is one whole."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+@runtime_checkable
+class Pours(Protocol):
+    """An Answer that can hand over its pieces as they come, without a turn of the task that reads it for each."""
+
+    async def pour(self, push: Callable[[bytes], bool]) -> None:
+        """Give pieces to `push` while that gives True; reading goes on after it, for the rest or the end."""
+        ...
 
 
 @runtime_checkable

@@ -63,6 +63,7 @@ class Connection(asyncio.Protocol):
         "_origin",
         "_parser",
         "_paused",
+        "_sink",
         "_stirred",
         "_taken",
         "_timeouts",
@@ -99,6 +100,7 @@ class Connection(asyncio.Protocol):
         # The parser calls list.append itself: no Python frame per chunk.
         self.on_body = self.pieces.append
         self.waiter: asyncio.Future[None] | None = None
+        self._sink: Callable[[bytes], bool] | None = None
         self.failure: ServingError | None = None
         self.reusable = False
         self.unanswered = False
@@ -161,6 +163,26 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         return data
 
+    async def pour(self, sink: Callable[[bytes], bool]) -> None:
+        """Hand over what comes, from within the event loop's own turn, until the end or until `sink` has no room."""
+        self._sink = sink
+        try:
+            if self.pieces:
+                self._pour(sink)
+            while self._sink is not None and self.state != ENDED:
+                await self.wait()
+        finally:
+            self._sink = None
+
+    def _pour(self, sink: Callable[[bytes], bool]) -> None:
+        try:
+            if sink(self.take()):
+                return
+        except ServingError as error:
+            self._fail(error)
+        self._sink = None
+        self._wake()
+
     def check(self, now: float) -> None:
         """Break the exchange if one of its limits has passed at loop time `now`."""
         limits = self._timeouts
@@ -219,7 +241,9 @@ class Connection(asyncio.Protocol):
             if self._unread > HIGH_WATER and self.state == STREAMING and not self._paused:
                 self._paused = True
                 self._transport.pause_reading()
-            if self.waiter is not None:
+            if self._sink is not None:
+                self._pour(self._sink)
+            elif self.waiter is not None:
                 self._wake()
         elif barren > HEAD_LIMIT and self.state != ENDED:
             self._malformed(f"over {HEAD_LIMIT} bytes of head or framing")
@@ -388,6 +412,20 @@ class Incoming:
                 raise
         return connection.take()
 
+    async def pour(self, sink: Callable[[bytes], bool]) -> None:
+        """Hand what comes to `sink`, without a turn of the reading task for each piece; reading goes on after it.
+
+        sink: gives whether it has room for more, and may raise ServingError, which ends the response. Returns when it
+        has none, or at the end of the body.
+        """
+        connection = self._connection
+        if connection is not None and connection.state != ENDED:
+            try:
+                await connection.pour(sink)
+            except BaseException:
+                connection.abort()
+                raise
+
     async def read(self, limit: int = 64 * 2**20) -> bytes:
         """The whole body; raises ServingError (upstream_error) over `limit` bytes."""
         parts: list[bytes] = []
@@ -400,6 +438,13 @@ class Incoming:
                 raise ServingError("upstream_error", f"The upstream's answer is larger than {limit} bytes.")
             parts.append(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def complete(self) -> bytes | None:
+        """The whole body when all of it is here, as that of a short answer mostly is; None while more is to come."""
+        connection = self._connection
+        if connection is None or connection.state != ENDED or connection.failure is not None:
+            return None
+        return connection.take()
 
     def leave(self) -> Connection | None:
         """The connection, once; reading is over."""

@@ -142,6 +142,17 @@ class Exchange:
             # A reader as fast as we are never blocks: others get their turn, and the news that it left comes in.
             await asyncio.sleep(0)
 
+    def push(self, data: bytes) -> bool:
+        """Send a piece of the body at once; gives whether the client has room for another.
+
+        After False, and where it cannot be sent, `write` goes on, which waits or raises.
+        """
+        peer = self._peer
+        if peer.lost or peer.is_closing():
+            return False
+        peer.write(self._framed(data))
+        return not peer.blocked
+
     async def finish(self, data: bytes = b"") -> None:
         """Send the last piece of the body; raises as `write` does, and bug under the content-length."""
         peer = self._peer

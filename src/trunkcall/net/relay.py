@@ -17,7 +17,7 @@ Work = Callable[["Reply"], Awaitable[None]]
 class Reply:
     """One answer on its way to a client; `left` is set when the client has gone.
 
-    begin, write and finish are the exchange's own: a layer between would cost at each chunk.
+    begin, write, push and finish are the exchange's own: a layer between would cost at each chunk.
     """
 
     __slots__ = (
@@ -28,6 +28,7 @@ class Reply:
         "exchange",
         "finish",
         "left",
+        "push",
         "stalled_sweeps",
         "unread",
         "write",
@@ -37,6 +38,7 @@ class Reply:
         self.exchange = exchange
         self.begin = exchange.begin
         self.write = exchange.write
+        self.push = exchange.push
         self.finish = exchange.finish
         self.left = False
         self.answering = False
