@@ -16,10 +16,10 @@ def page() -> str:
     os.environ.update(COLUMNS="100", TERMINAL_WIDTH="100", LANG="C.UTF-8")
     from typer.main import get_command
 
-    from trunkcall.cli.commands import app
+    from trunkcall.cli.commands.root import app
 
     parts = [
-        "# The command line\n\nWritten by `make docs` from `--help`, which stands in `src/trunkcall/cli/commands.py`.\n"
+        "# The command line\n\nWritten by `make docs` from `--help`, which stands in `src/trunkcall/cli/commands/`.\n"
     ]
     root: Any = get_command(app)
 

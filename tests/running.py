@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 
 class Server:
-    """The child; `url` is known after wait_ready."""
+    """The child; `url` is known after wait_ready. As a context it is ready, and ended behind it."""
 
     def __init__(self, *arguments: str, home: Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
         self.home = home
@@ -56,6 +56,17 @@ class Server:
                 raise AssertionError(f"ended with {self.process.returncode}:\n{self.output}")
             time.sleep(0.01)
         raise AssertionError(f"not ready after {limit} s:\n{self.output}")
+
+    def __enter__(self) -> Server:
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.stop()
 
     def stop(self, number: int = signal.SIGTERM, limit: float = 15.0) -> int:
         """Send a signal and wait; gives the exit code."""

@@ -21,13 +21,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "max_body: 1MiB\nmodels: {d: debug, small: {source: pocket, options: {context: 256, slots: 1}}}\n",
         encoding="utf-8",
     )
-    running = Server("--config", str(settings), home=home)
-    try:
-        running.wait_ready()
+    with Server("--config", str(settings), home=home) as running:
         yield running
-    finally:
-        running.stop()
-        assert "Traceback" not in running.output
+    assert "Traceback" not in running.output
 
 
 BAD: dict[str, tuple[str, Any, int, str | None, str]] = {

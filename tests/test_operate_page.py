@@ -11,7 +11,7 @@ import pytest
 from typer.main import get_command
 
 from trunkcall import reload
-from trunkcall.cli.commands import app
+from trunkcall.cli.commands.root import app
 from trunkcall.config import Settings
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "operate.md"

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from running import eventually
+from old_command import old_command
 
 
 class Api:
@@ -64,28 +60,7 @@ class Api:
 def started(
     home: Path, *arguments: str, env: dict[str, str] | None = None, command: str = "openai_api_server"
 ) -> Iterator[Api]:
-    log = home / "log"
-    home.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "trunkcall", "as", f"fastchat.serve.{command}", "--host", "127.0.0.1", "--port", "0", *arguments],
-            stdout=out, stderr=subprocess.STDOUT, env={**os.environ, "TRUNKCALL_HOME": str(home), **(env or {})},
-        )  # fmt: skip
-    try:
-        found = eventually(lambda: _url(process, log), 30)
-        yield Api(found)
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
-            raise
-        assert "Traceback" not in log.read_text(), log.read_text()
-
-
-def _url(process: subprocess.Popen[bytes], log: Path) -> str:
-    found = re.search(r"(?:ready at|Open) +(https?://\S+)", log.read_text())
-    assert found or process.poll() is None, log.read_text()
-    return found[1] if found else ""
+    words = (f"fastchat.serve.{command}", "--host", "127.0.0.1", "--port", "0", *arguments)
+    with old_command(home, *words, env=env) as child:
+        yield Api(child.ready())
+    assert "Traceback" not in child.said, child.said

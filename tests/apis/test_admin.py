@@ -6,7 +6,6 @@ import http.client
 import json
 import re
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from urllib.parse import quote, urlsplit
 import jsonschema
 import pytest
 from apis.admin_rules import check_document
+from chatty import chatty
 from running import Server, eventually
 
 
@@ -375,24 +375,10 @@ def ask(server: Server, model: str, times: int) -> None:
     connection.close()
 
 
-CHATTY = """
-import http.server, itertools, os, sys, threading, time
-http.server.SimpleHTTPRequestHandler.log_message = lambda *said: None
-server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler)
-threading.Thread(target=server.serve_forever, daemon=True).start()
-for number in itertools.count():
-    print(f"{os.getpid()} says {number}", flush=True)
-    time.sleep(0.05)
-"""
-
-
 def test_logs_are_followed_over_the_end_of_a_process(serve: Callable[..., Server], tmp_path: Path) -> None:
-    (tmp_path / "chatty.py").write_text(CHATTY)
-    options = {"command": [sys.executable, str(tmp_path / "chatty.py"), "{port}"], "health": "/"}
     server = serve("--no-pocket")
     call = Caller(server)
-    entry = {"name": "chatty", "source": "command", "options": options, "preload": True, "replicas": 2}
-    call("POST", "/admin/models", entry, status=201)
+    call("POST", "/admin/models", {"name": "chatty", **chatty(tmp_path), "replicas": 2}, status=201)
     eventually(lambda: [log for log in call("GET", "/admin/logs/chatty/1")["logs"] if len(log["lines"]) > 5], 20)
     with events(server, "/admin/logs/chatty/1?follow=true&lines=2") as following:
         lines = [following("line") for _ in range(12)]

@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import ssl
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from apis.fastchat_controllers import Worker, listening
 from apis.kuwa_executors import ask, until
+from old_command import OldCommand, old_command
 from running import Server
 from tls_files import self_made
 
@@ -48,36 +46,9 @@ async def generate(url: str, model: str, path: str = "") -> dict[str, Any]:
     return json.loads(reply.body.split(b"\0")[-2])
 
 
-@contextmanager
-def controller(home: Path, *arguments: str, env: dict[str, str] | None = None) -> Iterator[tuple[Any, Path]]:
-    """A `trunkcall as fastchat.serve.controller`, not ready yet, and its log; ended at the end."""
-    home.mkdir(parents=True, exist_ok=True)
-    log = home / "log"
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "trunkcall", "as", "fastchat.serve.controller", "--host", "127.0.0.1", *arguments],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "TRUNKCALL_HOME": str(home), **(env or {})},
-        )
-    try:
-        yield process, log
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(5)
-            raise
-
-
-async def ready(process: Any, log: Path) -> None:
-    def told() -> str:
-        return log.read_text()
-
-    await until(lambda: "is ready at" in told() or process.poll() is not None, 30)
-    assert process.poll() is None, told()
+def controller(home: Path, *arguments: str, env: dict[str, str]) -> AbstractContextManager[OldCommand]:
+    """A `trunkcall as fastchat.serve.controller`, not ready yet."""
+    return old_command(home, "fastchat.serve.controller", "--host", "127.0.0.1", *arguments, env=env)
 
 
 async def test_what_registers_is_a_model_everywhere_and_every_model_has_an_address(
@@ -135,8 +106,8 @@ async def test_killed_and_started_again_under_load(tmp_path: Path, free_port: in
     env = {"FASTCHAT_CONTROLLER_HEART_BEAT_EXPIRATION": "3"}
     async with AsyncExitStack() as stack:
         origins = [await stack.enter_async_context(listening(fake)) for fake in fakes]
-        with controller(tmp_path, "--port", str(free_port), env=env) as (process, log):
-            await ready(process, log)
+        with controller(tmp_path, "--port", str(free_port), env=env) as child:
+            await asyncio.to_thread(child.ready)
             for origin in origins:
                 await register(url, origin, "m")
             await until_models(url, 21)
@@ -147,7 +118,7 @@ async def test_killed_and_started_again_under_load(tmp_path: Path, free_port: in
                 fake.hold.clear()
             calls = [asyncio.create_task(generate(url, "m")) for _ in range(20)]
             await until(lambda: all(fake.running == 1 for fake in fakes))
-            process.send_signal(signal.SIGKILL)
+            child.process.send_signal(signal.SIGKILL)
             ended = await asyncio.gather(*calls, return_exceptions=True)
             assert all(isinstance(one, (ServingError, IndexError)) for one in ended)
             await until(lambda: not any(fake.running for fake in fakes))
@@ -155,8 +126,8 @@ async def test_killed_and_started_again_under_load(tmp_path: Path, free_port: in
                 fake.hold.set()
                 # Slower than the start that follows: nobody is to find no model before they have answered.
                 fake.pause = 0.3
-        with controller(tmp_path, "--port", str(free_port), env=env) as (process, log):
-            await ready(process, log)
+        with controller(tmp_path, "--port", str(free_port), env=env) as child:
+            await asyncio.to_thread(child.ready)
             assert (await said(url, "get_worker_address", {"model": "m19"}))["address"] == origins[19]
             assert len((await said(url, "list_models"))["models"]) == 21
             assert {(await generate(url, "m"))["text"] for _ in range(20)} == {"hé!"}
@@ -178,10 +149,10 @@ async def until_models(url: str, count: int) -> None:
 async def test_over_tls(tmp_path: Path, free_port: int) -> None:
     cert, key = self_made(tmp_path)
     env = {"SSL_CERTFILE": str(cert), "SSL_KEYFILE": str(key)}
-    with controller(tmp_path / "home", "--port", str(free_port), "--ssl", env=env) as (process, log):
-        await ready(process, log)
+    with controller(tmp_path / "home", "--port", str(free_port), "--ssl", env=env) as child:
+        await asyncio.to_thread(child.ready)
         url = f"https://127.0.0.1:{free_port}"
-        assert f"is ready at {url} " in log.read_text()
+        assert f"is ready at {url} " in child.said
         client = Client(url, tls=ssl.create_default_context(cafile=str(cert)))
         async with client.request(b"POST", b"/list_models", b"") as answer:
             assert await answer.read() == b'{"models":[]}'
@@ -191,5 +162,5 @@ async def test_over_tls(tmp_path: Path, free_port: int) -> None:
 async def test_a_certificate_that_is_none_is_told_at_once(tmp_path: Path, free_port: int) -> None:
     env = {"SSL_CERTFILE": str(tmp_path / "none.pem"), "SSL_KEYFILE": str(tmp_path / "none.pem")}
     with pytest.raises(AssertionError, match=r"none\.pem' cannot be read"):
-        with controller(tmp_path, "--port", str(free_port), "--ssl", env=env) as (process, log):
-            await ready(process, log)
+        with controller(tmp_path, "--port", str(free_port), "--ssl", env=env) as child:
+            await asyncio.to_thread(child.ready)

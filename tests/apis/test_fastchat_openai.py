@@ -49,12 +49,8 @@ def api(home: Path) -> Iterator[Api]:
             encoding="utf-8",
         )
         # Server's --port 0 is the same listener.
-        server = Server("--config", str(settings), home=home)
-        try:
-            server.wait_ready()
+        with Server("--config", str(settings), home=home) as server:
             yield Api(server.url)
-        finally:
-            server.stop()
 
 
 def sdk(url: str, **more: Any) -> openai.OpenAI:

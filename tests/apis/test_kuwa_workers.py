@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from trunkcall.apis import kuwa_kernel
 from trunkcall.apis.kuwa_debug_page import error_page, page
 from trunkcall.apis.kuwa_records import Record, changes, read_state
-from trunkcall.apis.own_page import is_own_page
+from trunkcall.control.own_page import is_own_page
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Exchange, Response, Route
 

@@ -88,13 +88,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def pocket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(home=tmp_path_factory.mktemp("home"))
-    try:
-        server.wait_ready()
+    with Server(home=tmp_path_factory.mktemp("home")) as server:
         server.chat("pocket", "hello")
         yield server
-    finally:
-        server.stop()
 
 
 async def forwarded(backend: OpenAI, path: str, body: bytes, stream: bool) -> bytes:

@@ -29,7 +29,7 @@ def test_importing_the_command_line_imports_nothing_heavy() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    modules = imported("from trunkcall.cli import commands\ncommands.run(['--help'])\ncommands.run(['up', '--help'])")
+    modules = imported("from trunkcall.cli.commands.root import run\nrun(['--help'])\nrun(['up', '--help'])")
     assert "typer" in modules
     assert not HEAVY & modules
 
@@ -52,9 +52,9 @@ def test_the_server_process_keeps_nothing_of_the_command_line(environ: dict[str,
 def test_up_hands_its_flags_to_the_process_it_becomes(environ: dict[str, str], work: Path) -> None:
     code = """
 import os, sys
-from trunkcall.cli import commands
+from trunkcall.cli.commands.root import run
 os.execv = lambda path, arguments: print(path, *arguments, sep="\\n")
-commands.run(sys.argv[1:])
+run(sys.argv[1:])
 """
     arguments = [
         "up", "--config", "c.yaml", "--host", "::1", "--port", "9", "--listen", "1=a", "--listen", "2", "--home", "h",
@@ -175,7 +175,7 @@ def test_shells_can_complete(cli: Any) -> None:
 
 
 def test_what_nobody_expected_is_one_line_and_a_request(environ: dict[str, str], work: Path) -> None:
-    code = "import sys; from trunkcall.cli import commands, settings; settings.schema = lambda: 1 / 0; sys.exit(commands.run(['config', 'schema']))"
+    code = "import sys; from trunkcall.cli import settings; from trunkcall.cli.commands.root import run; settings.schema = lambda: 1 / 0; sys.exit(run(['config', 'schema']))"
     command = [sys.executable, "-c", code]
     found = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environ, cwd=work)
     assert found.returncode == 1

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from engines.model_folders import put_model
-from store.postgresql import find_initdb, make_cluster
+from store.postgresql import running_cluster
 
 from trunkcall.home import Home
 from trunkcall.pocket import gguf_path
@@ -196,18 +196,10 @@ def test_a_gpu(cli: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_postgresql_that_is_there_and_then_not(cli: Any, work: Path) -> None:
-    pytest.importorskip("psycopg", reason="needs the extra trunkcall[postgres]")
-    initdb = find_initdb()
-    if initdb is None:
-        pytest.skip("needs PostgreSQL's server binaries (Debian: postgresql)")
-    cluster, where = make_cluster(initdb)
-    try:
+    with running_cluster() as cluster:
         (work / "trunkcall.yaml").write_text(f"store: {cluster.server}/postgres")
         findings, _ = asked(cli)
         assert findings["ledger"]["found"].startswith("PostgreSQL ")
         assert "the database's clock" not in findings
         assert findings["keys"]["state"] == "fine"
-    finally:
-        cluster.stop()
-        shutil.rmtree(where)
     assert asked(cli, code=1)[0]["ledger"]["remedy"] == "start the database, or correct the setting store"

@@ -9,19 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from chatty import chatty
 from running import Server, eventually
 
 from trunkcall.home import Home
-
-PROGRAM = """
-import http.server, itertools, sys, threading, time
-http.server.SimpleHTTPRequestHandler.log_message = lambda *said: None
-server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler)
-threading.Thread(target=server.serve_forever, daemon=True).start()
-for number in itertools.count():
-    print(f"\\033[31mline {number}", flush=True)
-    time.sleep(0.05)
-"""
 
 
 def test_the_last_lines_and_those_that_come(
@@ -29,16 +20,14 @@ def test_the_last_lines_and_those_that_come(
 ) -> None:
     found = cli("logs", "chatty")
     assert found.returncode == 1 and "trunkcall up" in found.stderr
-    (tmp_path / "program.py").write_text(PROGRAM)
-    options = {"command": [sys.executable, str(tmp_path / "program.py"), "{port}"], "health": "/"}
-    settings = {"models": {"chatty": {"source": "command", "options": options, "preload": True}, "echo": "debug"}}
+    settings = {"models": {"chatty": chatty(tmp_path), "echo": "debug"}}
     (tmp_path / "trunkcall.yaml").write_text(json.dumps(settings))
     serve("--no-pocket", "--config", str(tmp_path / "trunkcall.yaml"), home=home.path)
 
     lines = eventually(
         lambda: found if len(found := cli("logs", "chatty", "-n", "3").stdout.splitlines()) == 3 else None, 20
     )
-    assert all(line.startswith("\\x1b[31mline ") for line in lines), "nothing that a terminal would obey"
+    assert all(line.startswith("\\x1b[31m") for line in lines), "nothing that a terminal would obey"
     assert cli("logs", "echo").stdout.startswith("echo has written nothing")
     for name, words in (("chatty/4", "it has chatty/0"), ("chaty", "Did you mean 'chatty'?")):
         found = cli("logs", name)

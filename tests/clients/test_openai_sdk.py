@@ -29,12 +29,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             f"  caller: 'openai:{url}#their-caller'\n",
             encoding="utf-8",
         )
-        running = Server("--config", str(settings), home=home)
-        try:
-            running.wait_ready()
+        with Server("--config", str(settings), home=home) as running:
             yield running
-        finally:
-            running.stop()
 
 
 @pytest.mark.parametrize("generation", [3, 1])

@@ -50,13 +50,9 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             pytest.importorskip(needed, reason="ENGINE NOT CHECKED: install trunkcall[transformers]")
         # A copy: the folder itself may be trained anew while tests run.
         source = f"transformers:{shutil.copytree(POCKET, home / 'hf')}"
-    running = Server("--model", f"pocket={source}", home=home / "state")
-    try:
-        running.wait_ready()
+    with Server("--model", f"pocket={source}", home=home / "state") as running:
         with OpenAI(base_url=f"{running.url}/v1", api_key="none", max_retries=0, timeout=120) as made:
             yield made
-    finally:
-        running.stop()
 
 
 def _whole(client: OpenAI, **fields: Any) -> Answer:

@@ -85,12 +85,8 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings.write_text(
         "models: {m: {source: pocket, options: {slots: 1, context: 1024, threads: 1}}}\n", encoding="utf-8"
     )
-    server = Server("--config", str(settings), home=home)
-    try:
-        server.wait_ready()
+    with Server("--config", str(settings), home=home) as server:
         yield server.url
-    finally:
-        server.stop()
 
 
 def ask(url: str, path: str, body: dict[str, Any]) -> bytes:

@@ -43,12 +43,8 @@ def relayed(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     models = {"passed": f"tgi:{url}", "told": f"tgi:{url}#pocket"}
     settings = {"pocket": False, "listen": MOUNTED, "models": models}
     (place / "trunkcall.yaml").write_text(json.dumps(settings))
-    server = Server("--config", str(place / "trunkcall.yaml"), home=place / "home")
-    try:
-        server.wait_ready()
+    with Server("--config", str(place / "trunkcall.yaml"), home=place / "home") as server:
         yield server
-    finally:
-        server.stop()
 
 
 SAME: dict[str, dict[str, Any]] = {

@@ -46,12 +46,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, script: Script) -> Iterator
         models = {f"{kind}-{number}": fields for kind, fields in kinds.items() for number in range(MOST_TESTS)}
         config = home / "trunkcall.yaml"
         config.write_text(json.dumps({"models": models}))
-        running = Server("--config", str(config), home=home)
-        try:
-            running.wait_ready()
+        with Server("--config", str(config), home=home) as running:
             yield running
-        finally:
-            running.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from store.noting import Store
-from store.postgresql import Cluster, find_initdb, make_cluster
+from store.postgresql import Cluster, running_cluster
 
 from trunkcall.store.migrate import migrate
 
@@ -16,16 +15,8 @@ from trunkcall.store.migrate import migrate
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A PostgreSQL server for the whole session; who stops it starts it again."""
-    pytest.importorskip("psycopg", reason="needs the extra trunkcall[postgres]")
-    initdb = find_initdb()
-    if initdb is None:
-        pytest.skip("needs PostgreSQL's server binaries (Debian: postgresql)")
-    made, where = make_cluster(initdb)
-    try:
+    with running_cluster() as made:
         yield made
-    finally:
-        made.stop()
-        shutil.rmtree(where)
 
 
 @pytest.fixture(scope="session")

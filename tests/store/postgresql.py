@@ -10,7 +10,10 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 
 class Cluster:
@@ -69,23 +72,25 @@ class Cluster:
                 os.kill(pid, number)
 
 
-def find_initdb() -> Path | None:
+@contextlib.contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """A server that runs; skips the test where there is none to run."""
+    pytest.importorskip("psycopg", reason="needs the extra trunkcall[postgres]")
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    found = shutil.which("initdb") or (str(installed[-1]) if installed else None)
-    return Path(found) if found else None
-
-
-def make_cluster(initdb: Path) -> tuple[Cluster, Path]:
-    """A server that runs, and the directory to delete once it is stopped."""
+    initdb = shutil.which("initdb") or (installed[-1] if installed else None)
+    if initdb is None:
+        pytest.skip("needs PostgreSQL's server binaries (Debian: postgresql)")
     user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
     # Not pytest's directory: the server's user may not enter it.
     where = Path(subprocess.check_output(["mktemp", "-d", "/tmp/trunkcall-postgres-XXXXXX"], text=True).strip())
     try:
         if os.getuid() == 0:
             shutil.chown(where, user)
-        made = Cluster(where, initdb.resolve().parent, user)
+        made = Cluster(where, Path(initdb).resolve().parent, user)
         made.start()
-    except BaseException:
+        try:
+            yield made
+        finally:
+            made.stop()
+    finally:
         shutil.rmtree(where)
-        raise
-    return made, where

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from old_command import OldCommand, old_command
 from running import eventually
 
 from trunkcall import config
@@ -230,26 +229,8 @@ def test_both_commands_mean_the_same() -> None:
 # Real starts
 
 
-@contextmanager
-def started(home: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str, Path]]:
-    log = home / "log"
-    home.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "trunkcall", "as", *words, "--host", "127.0.0.1", "--port", "0"],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "TRUNKCALL_HOME": str(home)},
-        )
-    try:
-        found = eventually(
-            lambda: re.search(r"ready at (http://\S+)", log.read_text()) or process.poll() is not None, 30
-        )
-        yield process, found[1] if isinstance(found, re.Match) else "", log
-    finally:
-        process.terminate()
-        process.wait(15)
+def started(home: Path, *words: str) -> AbstractContextManager[OldCommand]:
+    return old_command(home, *words, "--host", "127.0.0.1", "--port", "0")
 
 
 def call(url: str, body: Any = None, **headers: str) -> tuple[int, Any]:
@@ -277,7 +258,8 @@ def test_it_serves_under_all_its_names(tmp_path: Path) -> None:
         "--allowed-origins",
         "[]",
     )
-    with started(tmp_path, *line) as (process, url, log):
+    with started(tmp_path, *line) as child:
+        url = child.ready()
         assert eventually(lambda: call(f"{url}/health")[0] == 200, 20), "needs no key"
         assert call(f"{url}/ping") == (200, None)
         assert call(f"{url}/ping", {})[0] == 200
@@ -292,18 +274,18 @@ def test_it_serves_under_all_its_names(tmp_path: Path) -> None:
             assert (status, answer["model"], answer["choices"][0]["text"]) == (200, "org/a", " Paris")
         assert call(f"{url}/v1/completions", {"model": "c", **question}, **key)[0] == 404
         assert call(f"{url}/admin/models", **key)[0] == 404
-        eventually(lambda: "org/a is served by llamacpp" in log.read_text())
-        assert "sk-1" not in log.read_text()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(15) == 0
+        eventually(lambda: "org/a is served by llamacpp" in child.said)
+        assert "sk-1" not in child.said
+        child.process.send_signal(signal.SIGINT)
+        assert child.process.wait(15) == 0
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_server(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(gguf_path().read_bytes()[:200_000])
-    with started(tmp_path / "home", "vllm.entrypoints.openai.api_server", "--model", str(broken)) as (process, _, log):
-        assert process.wait(30) == 1
-        text = log.read_text()
+    with started(tmp_path / "home", "vllm.entrypoints.openai.api_server", "--model", str(broken)) as child:
+        assert child.process.wait(30) == 1
+    text = child.said
     assert re.search(r"trunkcall: .*broken.gguf", text), text
     assert "Traceback" not in text
 

@@ -213,7 +213,7 @@ def test_what_cannot_be_honoured_is_told_or_refused(host: Child) -> None:
     body = {"model": "tiny", "messages": MESSAGES, "max_tokens": 1, "grammar": 'root ::= "a"'}
     status, headers, _ = host.call(CHAT, body)
     assert (status, headers["x-trunkcall-dropped"]) == (200, "grammar")
-    error = host.refusal(CHAT, {"x-trunkcall-strict": "1"}, **body)
+    error = host.refusal(CHAT, headers={"x-trunkcall-strict": "1"}, **body)
     assert (error["status"], error["param"]) == (400, "grammar")
 
 

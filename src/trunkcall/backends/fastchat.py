@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Final
 
 import msgspec
@@ -13,9 +13,10 @@ import msgspec
 from trunkcall.backends.fastchat_endpoint import Endpoint, refused
 from trunkcall.backends.fastchat_known import Known
 from trunkcall.backends.fastchat_places import Places
-from trunkcall.backends.upstream import Seconds, UpstreamOptions
+from trunkcall.backends.in_turn import in_turn
+from trunkcall.backends.upstream import OF_A_KEY, Seconds, UpstreamOptions
 from trunkcall.core.errors import ServingError
-from trunkcall.core.events import Event, Start, Usage
+from trunkcall.core.events import Event, Start
 from trunkcall.core.meter import Meter
 from trunkcall.core.models import Health, ModelSettings, read_options
 from trunkcall.core.ports import Header
@@ -87,9 +88,11 @@ class FastChat:
     async def health(self) -> Health:
         """Whether the models are told, and which."""
         try:
-            return Health(True, models=await self._places.names())
+            models = await self._places.names()
         except ServingError as error:
-            return Health(False, error.message)
+            wants_key = error.upstream is not None and error.upstream[0] in OF_A_KEY
+            return Health(False, error.message, wants_key=wants_key)
+        return Health(True, models=models, what=f"FastChat {'controller' if self._places.choosing else 'worker'}")
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -320,28 +323,20 @@ class Passed:
         return whole
 
 
-async def _events(
+def _events(
     model: str,
     singles: tuple[Generate, ...],
     first: Incoming,
     begin: Callable[[AsyncExitStack, Generate], Awaitable[Incoming]],
 ) -> AsyncGenerator[Event]:
     """The events of one call for each of the singles; first: the answer to the first of them."""
+
+    async def ask(stack: AsyncExitStack, index: int) -> AsyncGenerator[Event]:
+        single = singles[index]
+        return _read(await begin(stack, single) if index else first, codec.FrameReader(single, index))
+
     kind = "chatcmpl" if isinstance(singles[0].prompt, MessagesPrompt) else "cmpl"
-    yield Start(f"{kind}-{uuid.uuid4().hex}", model, int(time.time()))
-    usage: Usage | None = None
-    for index, single in enumerate(singles):
-        async with AsyncExitStack() as stack:
-            answer = await begin(stack, single) if index else first
-            told = await stack.enter_async_context(aclosing(_read(answer, codec.FrameReader(single, index))))
-            async for event in told:
-                if isinstance(event, Usage):
-                    before = usage or Usage(0, 0)
-                    usage = Usage(before.prompt + event.prompt, before.completion + event.completion)
-                else:
-                    yield event
-    if usage is not None:
-        yield usage
+    return in_turn(Start(f"{kind}-{uuid.uuid4().hex}", model, int(time.time())), len(singles), ask)
 
 
 async def _read(answer: Incoming, reader: codec.FrameReader) -> AsyncGenerator[Event]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
+from trunkcall.backends.in_turn import in_turn
 from trunkcall.backends.keys import own_key
 from trunkcall.backends.tgi_calls import Call
 from trunkcall.backends.tgi_credentials import Auth, Credential, bearer, configured
 from trunkcall.backends.tgi_server import Server
-from trunkcall.backends.upstream import PROBE, UpstreamOptions
+from trunkcall.backends.upstream import OF_A_KEY, PROBE, PROBED_BYTES, UpstreamOptions
 from trunkcall.core.errors import ServingError
-from trunkcall.core.events import Event, Start, Usage
+from trunkcall.core.events import Event, Start
 from trunkcall.core.meter import Meter
 from trunkcall.core.models import Health, ModelSettings, read_options
 from trunkcall.core.ports import Header
@@ -32,7 +33,6 @@ from trunkcall.protocols.tgi_errors import incomplete
 from trunkcall.protocols.tgi_tap import StreamTap, note_whole, retold, until_failure
 from trunkcall.protocols.traceparent import trace_lines
 
-_OF_A_KEY: Final = frozenset({401, 403})
 _NO_ADAPTER: Final = "tgi"
 """What clients of TGI write for the model itself."""
 
@@ -69,12 +69,13 @@ class Tgi:
             server.known.forget()
             about = await server.known.about()
             async with server.send(b"GET", "/health", b"", server.credential, PROBE) as answer:
-                body = await answer.read()
+                body = await answer.read(PROBED_BYTES)
             if answer.status != 200:
                 return Health(False, codec.read_error(answer.status, body).message)
         except ServingError as error:
-            return Health(False, error.message)
-        return Health(True, models=(about.model,))
+            wants_key = error.upstream is not None and error.upstream[0] in OF_A_KEY
+            return Health(False, error.message, wants_key=wants_key)
+        return Health(True, models=(about.model,), what="TGI")
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -88,7 +89,7 @@ class Tgi:
         if meter.trace is not None:
             lines += trace_lines(meter.trace)
         async with server.send(b"POST", wire.path, wire.body, server.credential, headers=lines) as answer:
-            if answer.status in _OF_A_KEY:
+            if answer.status in OF_A_KEY:
                 raise server.refusal(answer, await answer.read(), server.credential)
             yield Passed(answer, meter)
 
@@ -196,22 +197,13 @@ class Passed:
         raise self._failure
 
 
-async def _events(calls: list[Call], first: Incoming, meter: Meter) -> AsyncGenerator[Event]:
+def _events(calls: list[Call], first: Incoming, meter: Meter) -> AsyncGenerator[Event]:
     """The events of all calls, one after the other; first: the answer to the first."""
-    yield Start(secrets.token_hex(12), meter.model, int(time.time()))
-    usage: Usage | None = None
-    for place, call in enumerate(calls):
-        async with AsyncExitStack() as stack:
-            answer = await call.begin(stack, meter) if place else first
-            told = await stack.enter_async_context(aclosing(call.events(answer)))
-            async for event in told:
-                if isinstance(event, Usage):
-                    before = usage or Usage(0, 0)
-                    usage = Usage(before.prompt + event.prompt, before.completion + event.completion)
-                else:
-                    yield event
-    if usage is not None:
-        yield usage
+
+    async def ask(stack: AsyncExitStack, index: int) -> AsyncGenerator[Event]:
+        return calls[index].events(await calls[index].begin(stack, meter) if index else first)
+
+    return in_turn(Start(secrets.token_hex(12), meter.model, int(time.time())), len(calls), ask)
 
 
 def _singled(request: Generate) -> tuple[Generate, ...]:

@@ -13,7 +13,7 @@ def main() -> int:
             from trunkcall.cli.old import run_as
 
             return run_as(sys.argv[2:])
-        from trunkcall.cli.commands import run
+        from trunkcall.cli.commands.root import run
 
         return run(sys.argv[1:])
     except KeyboardInterrupt:

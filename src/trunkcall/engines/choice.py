@@ -126,6 +126,7 @@ class Hub:
             protocol="openai",
             slots=model.slots or 1,
             fetch=place.command,
+            weigh=place.weigh,
             engine=choice.engine,
             why=f"{choice.why}, as far as its name tells: it is not fetched yet",
             faster=choice.faster,

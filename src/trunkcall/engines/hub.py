@@ -49,8 +49,16 @@ class Fetch(msgspec.Struct, frozen=True):
     @property
     def command(self) -> tuple[str, ...]:
         """What fetches it, for LaunchSpec.fetch."""
+        return self._program("fetch")
+
+    @property
+    def weigh(self) -> tuple[str, ...]:
+        """What tells its size, for LaunchSpec.weigh."""
+        return self._program("weigh")
+
+    def _program(self, name: str) -> tuple[str, ...]:
         text = msgspec.json.encode(self.settings).decode()
-        return (sys.executable, "-P", "-m", "trunkcall.workers.fetch", text)
+        return (sys.executable, "-P", "-m", f"trunkcall.workers.{name}", text)
 
 
 def parse(target: str) -> HubName:

@@ -99,7 +99,7 @@ def find_model(engine: str, model: ModelSettings, machine: Machine) -> str | hub
 
 def fetched_first(engine: str, fetch: hub.Fetch, slots: int) -> LaunchSpec:
     """The plan for a model that is not here yet."""
-    return LaunchSpec(command=(), protocol="openai", slots=slots, fetch=fetch.command, engine=engine)
+    return LaunchSpec(command=(), protocol="openai", slots=slots, fetch=fetch.command, weigh=fetch.weigh, engine=engine)
 
 
 def estimate(name: str, path: str, options: LaunchedOptions, machine: Machine, *, gpus: int, process: int) -> int:
@@ -134,6 +134,46 @@ def estimate(name: str, path: str, options: LaunchedOptions, machine: Machine, *
 def claimed(need: int, share: float, machine: Machine, gpus: int) -> int:
     """Bytes that an engine takes which takes a share of each of so many GPUs, however little its model needs."""
     return max(need, int(sum(sorted(machine.gpu_memory, reverse=True)[:gpus]) * share))
+
+
+def launched(
+    engine: str,
+    model: ModelSettings,
+    options: LaunchedOptions,
+    command: tuple[str, ...],
+    *,
+    slots: int,
+    gpus: int,
+    memory: int,
+    places: dict[str, str] | None = None,
+    env: dict[str, str] | None = None,
+    adapters: tuple[str, ...] = (),
+) -> LaunchSpec:
+    """The runner with an engine's command, whose words may name {host} and {port}.
+
+    memory: bytes; places: variables of the environment that name ports as the command's words do; env: other variables.
+    """
+    settings = OutsideSettings(
+        name=engine,
+        command=command,
+        env=places or {},
+        start_seconds=options.start_seconds,
+        grace=GRACE_SECONDS - RUNNER_SECONDS,
+    )
+    return LaunchSpec(
+        command=runner(settings),
+        protocol="openai",
+        slots=slots,
+        env=env or {},
+        memory=memory,
+        gpus=gpus,
+        start_timeout=options.start_seconds + LATE_SECONDS,
+        grace=GRACE_SECONDS,
+        engine=engine,
+        why="the source names it",
+        model=model.sources[0].model,
+        adapters=adapters,
+    )
 
 
 def adapter(name: str, path: str, model: str) -> str:

@@ -10,9 +10,6 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, read_options
 from trunkcall.engines import hub
 from trunkcall.engines.launched import (
-    GRACE_SECONDS,
-    LATE_SECONDS,
-    RUNNER_SECONDS,
     LaunchedOptions,
     Positive,
     adapter,
@@ -21,10 +18,9 @@ from trunkcall.engines.launched import (
     fetched_first,
     find_model,
     find_program,
-    runner,
+    launched,
     words,
 )
-from trunkcall.protocols.outside_host import OutsideSettings
 
 ENGINE: Final = "sglang"
 DEFAULT_SLOTS: Final = 256
@@ -67,29 +63,15 @@ class Sglang:
         if isinstance(path, hub.Fetch):
             return fetched_first(ENGINE, path, slots)
         gpus = options.tensor_parallel * options.pipeline_parallel if machine.gpus else 0
-        return LaunchSpec(
-            command=runner(
-                OutsideSettings(
-                    name=ENGINE,
-                    command=(program, "serve", "--model-path", path, *_flags(model, path, options)),
-                    start_seconds=options.start_seconds,
-                    grace=GRACE_SECONDS - RUNNER_SECONDS,
-                )
-            ),
-            protocol="openai",
+        need = estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES)
+        return launched(
+            ENGINE,
+            model,
+            options,
+            (program, "serve", "--model-path", path, *_flags(model, path, options)),
             slots=slots,
-            memory=claimed(
-                estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES),
-                options.memory_share or DEFAULT_SHARE,
-                machine,
-                gpus,
-            ),
             gpus=gpus,
-            start_timeout=options.start_seconds + LATE_SECONDS,
-            grace=GRACE_SECONDS,
-            engine=ENGINE,
-            why="the source names it",
-            model=model.sources[0].model,
+            memory=claimed(need, options.memory_share or DEFAULT_SHARE, machine, gpus),
             adapters=tuple(f"{_served(model)}:{name}" for name in options.lora),
         )
 

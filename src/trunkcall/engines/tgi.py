@@ -8,9 +8,6 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, read_options
 from trunkcall.engines import hub
 from trunkcall.engines.launched import (
-    GRACE_SECONDS,
-    LATE_SECONDS,
-    RUNNER_SECONDS,
     LaunchedOptions,
     adapter,
     claimed,
@@ -18,10 +15,9 @@ from trunkcall.engines.launched import (
     fetched_first,
     find_model,
     find_program,
-    runner,
+    launched,
     words,
 )
-from trunkcall.protocols.outside_host import OutsideSettings
 
 ENGINE: Final = "tgi-server"
 DEFAULT_SLOTS: Final = 128
@@ -61,30 +57,16 @@ class Tgi:
         if isinstance(path, hub.Fetch):
             return fetched_first(ENGINE, path, slots)
         gpus = options.tensor_parallel if machine.gpus else 0
-        return LaunchSpec(
-            command=runner(
-                OutsideSettings(
-                    name=ENGINE,
-                    command=(program, "--model-id", path, *_flags(model, path, options)),
-                    env=_PLACES,
-                    start_seconds=options.start_seconds,
-                    grace=GRACE_SECONDS - RUNNER_SECONDS,
-                )
-            ),
-            protocol="openai",
+        need = estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES)
+        return launched(
+            ENGINE,
+            model,
+            options,
+            (program, "--model-id", path, *_flags(model, path, options)),
             slots=slots,
-            memory=claimed(
-                estimate(model.name, path, options, machine, gpus=gpus, process=PROCESS_BYTES),
-                options.memory_share or DEFAULT_SHARE,
-                machine,
-                gpus,
-            ),
             gpus=gpus,
-            start_timeout=options.start_seconds + LATE_SECONDS,
-            grace=GRACE_SECONDS,
-            engine=ENGINE,
-            why="the source names it",
-            model=model.sources[0].model,
+            memory=claimed(need, options.memory_share or DEFAULT_SHARE, machine, gpus),
+            places=_PLACES,
         )
 
 

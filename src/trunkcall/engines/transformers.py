@@ -82,7 +82,14 @@ class Transformers:
         place = _place(model, machine, options)
         if isinstance(place, hub.Fetch):
             slots = options.slots or model.slots or DEFAULT_SLOTS
-            return LaunchSpec(command=(), protocol="openai", slots=slots, fetch=place.command, engine="transformers")
+            return LaunchSpec(
+                command=(),
+                protocol="openai",
+                slots=slots,
+                fetch=place.command,
+                weigh=place.weigh,
+                engine="transformers",
+            )
         return _plan(model, machine, options, read_checkpoint(place))
 
 

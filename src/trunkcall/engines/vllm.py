@@ -12,9 +12,6 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, read_options
 from trunkcall.engines import hub
 from trunkcall.engines.launched import (
-    GRACE_SECONDS,
-    LATE_SECONDS,
-    RUNNER_SECONDS,
     LaunchedOptions,
     Positive,
     adapter,
@@ -23,11 +20,10 @@ from trunkcall.engines.launched import (
     fetched_first,
     find_model,
     find_program,
-    runner,
+    launched,
     words,
 )
 from trunkcall.protocols.fetching import amount
-from trunkcall.protocols.outside_host import OutsideSettings
 
 ENGINE: Final = "vllm"
 DEFAULT_SLOTS: Final = 256
@@ -95,17 +91,14 @@ class Vllm:
         share = _share(options)
         if not options.force:
             _check_share(model.name, share, machine, gpus)
-        return LaunchSpec(
-            command=runner(
-                OutsideSettings(
-                    name=ENGINE,
-                    command=(program, "serve", path, *_flags(model, path, options, build)),
-                    start_seconds=options.start_seconds,
-                    grace=GRACE_SECONDS - RUNNER_SECONDS,
-                )
-            ),
-            protocol="openai",
+        return launched(
+            ENGINE,
+            model,
+            options,
+            (program, "serve", path, *_flags(model, path, options, build)),
             slots=slots,
+            gpus=gpus,
+            memory=claimed(need, share, machine, gpus),
             env={
                 **_QUIET,
                 # Without it this build takes the machine for one with AVX-512 and dies of SIGILL.
@@ -113,13 +106,6 @@ class Vllm:
                 **(_SLEEPING if options.sleep else {}),
                 **(_ADAPTING if options.runtime_lora else {}),
             },
-            memory=claimed(need, share, machine, gpus),
-            gpus=gpus,
-            start_timeout=options.start_seconds + LATE_SECONDS,
-            grace=GRACE_SECONDS,
-            engine=ENGINE,
-            why="the source names it",
-            model=model.sources[0].model,
             adapters=tuple(name for name in options.lora if name not in (model.name, model.sources[0].model)),
         )
 

@@ -5,20 +5,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Sequence
 from typing import Final
-
-import msgspec
 
 from trunkcall.core.errors import ServingError
 from trunkcall.net.link import ChildLink
 from trunkcall.protocols.fetching import FetchSettings, amount
 from trunkcall.workers.download import Wanted, download
+from trunkcall.workers.program import run
 
 _LINE_SECONDS: Final = 2.0
 
@@ -71,30 +68,15 @@ def _duration(seconds: float) -> str:
     )
 
 
-def main() -> None:
-    """Fetch, and tell the parent what went wrong when something did."""
-    link = ChildLink()
-    code = 1
+def _fetch(settings: FetchSettings, link: ChildLink) -> None:
+    link.watch()
     try:
-        settings = msgspec.json.decode(sys.argv[1], type=FetchSettings)
-        link.watch()
         path = download(settings, Lines(settings.repo))
-        print(f"{settings.repo}: it is at {path}", flush=True)
-        code = 0
     except ServingError as error:
         print(error.message, file=sys.stderr)
-        link.report(error=error.message)
-    except (msgspec.DecodeError, IndexError) as error:
-        link.report(error=f"trunkcall.workers.fetch needs its settings as JSON: {error}")
-    except Exception as error:  # noqa: BLE001
-        # The last line of defence: the parent is told, the log has the traceback.
-        traceback.print_exc()
-        link.report(error=f"{type(error).__name__}: {error}")
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        raise
+    print(f"{settings.repo}: it is at {path}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    run("trunkcall.workers.fetch", FetchSettings, _fetch)

@@ -6,11 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import os
-import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Literal
@@ -21,9 +17,8 @@ import uvloop
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Exchange, Header, Response, Route
 from trunkcall.net.link import ChildLink
-from trunkcall.net.listeners import Application, Listening, bind
 from trunkcall.net.relay import Relay, Reply
-from trunkcall.protocols.headers import STRICT, TRACED, dropped_header, is_strict
+from trunkcall.protocols.headers import TRACED
 from trunkcall.protocols.llamacpp_host import HostSettings
 from trunkcall.protocols.openai_errors import failure, fault_frame
 from trunkcall.protocols.openai_tokenize import emit_tokens
@@ -38,13 +33,14 @@ from trunkcall.workers.asked import (
     read_tokenize,
 )
 from trunkcall.workers.begun import going_on
-from trunkcall.workers.native import LoadError, Native
+from trunkcall.workers.dropped import note_dropped
+from trunkcall.workers.native import Native
+from trunkcall.workers.program import run
 from trunkcall.workers.scoring import score
+from trunkcall.workers.serving import serve
 from trunkcall.workers.spelling import Speller, Spelling
 from trunkcall.workers.traced import Tracer
 
-_GRACE_SHARE: Final = 0.8
-"""Of the time until our parent kills us, for answers that are on their way."""
 _SWITCH_SECONDS: Final = 0.0005
 """Engine threads call back at each token; at the default of 5 ms they wait for the event loop's thread."""
 
@@ -148,7 +144,7 @@ class HostApi:
 
     async def _generate(self, exchange: Exchange, asked: Asked, method: Callable[..., object]) -> None:
         self._refuse_when_draining()
-        _note_dropped(exchange, asked.dropped)
+        note_dropped("llama.cpp", exchange, asked.dropped)
         asked = msgspec.structs.replace(asked, bodies=self._adapters.apart(asked.bodies))
         await self._relay.run(exchange, partial(self._answer, asked, method))
 
@@ -188,7 +184,7 @@ class HostApi:
                 "unsupported", "this model was not started for embeddings; start it with the option embeddings: true"
             )
         body, dropped = read_embedding(await exchange.body())
-        _note_dropped(exchange, dropped)
+        note_dropped("llama.cpp", exchange, dropped)
         try:
             answer = await self._native.embed(body)
         except (ValueError, RuntimeError) as error:
@@ -202,7 +198,7 @@ class HostApi:
         if asked is None:
             await self._engine(exchange)
             return
-        _note_dropped(exchange, asked.dropped)
+        note_dropped("llama.cpp", exchange, asked.dropped)
         text = await self._render(asked.conversation) if asked.conversation else asked.text
         if asked.pieces:
             told = await self._pieces(text, True, around=asked.special)
@@ -263,15 +259,6 @@ class HostApi:
     def _refuse_when_draining(self) -> None:
         if self.draining:
             raise ServingError("draining", "this replica is ending; ask another", retry_after=1.0)
-
-
-def _note_dropped(exchange: Exchange, dropped: tuple[str, ...]) -> None:
-    if not dropped:
-        return
-    if is_strict(exchange.header(STRICT)):
-        names = ", ".join(dropped)
-        raise ServingError("unsupported", f"llama.cpp with this model cannot honour: {names}", param=dropped[0])
-    exchange.extra_headers.append(dropped_header(dropped))
 
 
 async def _stream(
@@ -335,7 +322,7 @@ async def _whole(
 async def host(settings: HostSettings, link: ChildLink) -> None:
     """Load, report, serve until SIGTERM, and finish what is running.
 
-    Raises LoadError when the engine cannot load the model, or not as it was told to.
+    Raises ServingError when the engine cannot load the model, or not as it was told to.
     """
     with link.fatal():
         native = Native(settings)
@@ -347,18 +334,7 @@ async def host(settings: HostSettings, link: ChildLink) -> None:
     models = await native.ask("GET", "/v1/models")
     relay = Relay()
     api = HostApi(native, relay, settings, props=props, models=_listed(models))
-    listening = Listening(Application((api,)), bind("127.0.0.1", 0))
-    await listening.start()
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    gc.freeze()
-    link.report(address=listening.url)
-    link.beat()
-    await ended.wait()
-    api.draining = True
-    if not await relay.drained(settings.grace * _GRACE_SHARE):
-        relay.cut_all(ServingError("draining", "this replica ended before the answer was complete"))
-        await relay.drained(0.1)
+    await serve(api, relay, link, settings.grace)
 
 
 def _check_context(settings: HostSettings, props: Response) -> None:
@@ -366,9 +342,10 @@ def _check_context(settings: HostSettings, props: Response) -> None:
     sizes = msgspec.json.decode(props.body, type=_Props)
     got = sizes.default_generation_settings.n_ctx
     if got < settings.context or sizes.total_slots != settings.slots:
-        raise LoadError(
+        raise ServingError(
+            "unsupported",
             f"the engine gives {sizes.total_slots} slots of {got} tokens where {settings.slots} of {settings.context}"
-            " were asked for; lower the option context or slots"
+            " were asked for; lower the option context or slots",
         )
 
 
@@ -379,9 +356,10 @@ class _Slot(msgspec.Struct):
 def _check_draft(settings: HostSettings, slots: Response) -> None:
     """The engine does without a draft model that it cannot use, and says so in its log alone."""
     if not all(slot.speculative for slot in msgspec.json.decode(slots.body, type=list[_Slot])):
-        raise LoadError(
+        raise ServingError(
+            "unsupported",
             f"the draft model {settings.draft} cannot propose for this one, whose vocabulary is another; "
-            "take a small model of the same family, or leave out the option draft"
+            "take a small model of the same family, or leave out the option draft",
         )
 
 
@@ -395,31 +373,16 @@ def _listed(models: Response) -> Response:
     return Response(200, msgspec.json.encode(msgspec.json.decode(models.body, type=_Listed)))
 
 
-def main() -> None:
-    """Run the host and end the process without ending the interpreter, which would delete the engine."""
-    code = 1
-    link = ChildLink()
+def _run(settings: HostSettings, link: ChildLink) -> None:
+    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
-        settings = msgspec.json.decode(sys.argv[1], type=HostSettings)
-        sys.setswitchinterval(_SWITCH_SECONDS)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(host(settings, link))
-        code = 0
-    except LoadError as error:
-        link.report(error=str(error))
-    except (msgspec.DecodeError, IndexError) as error:
-        link.report(error=f"trunkcall.workers.llamacpp needs its settings as JSON: {error}")
     except ImportError as error:
-        link.report(error=f"xllamacpp cannot be imported ({error}); install it with: pip install xllamacpp")
-    except Exception as error:  # noqa: BLE001
-        # The last line of defence: the parent is told, the log has the traceback.
-        traceback.print_exc()
-        link.report(error=f"{type(error).__name__}: {error}")
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        raise ServingError(
+            "unsupported", f"xllamacpp cannot be imported ({error}); install it with: pip install xllamacpp"
+        ) from error
 
 
 if __name__ == "__main__":
-    main()
+    run("trunkcall.workers.llamacpp", HostSettings, _run)

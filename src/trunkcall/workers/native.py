@@ -38,17 +38,13 @@ Chunk = tuple[int, bytes]
 """Which of a generation's answers, and the engine's JSON."""
 
 
-class LoadError(Exception):
-    """The engine could not load the model, in its own words."""
-
-
 class Native:
     """The loaded model.
 
     It is never unloaded in this process, because deleting a Server can hang for ever;
     its owner ends the process with os._exit.
 
-    Raises LoadError.
+    Raises ServingError (unsupported) when the engine cannot load the model, in its own words.
     """
 
     def __init__(self, settings: HostSettings) -> None:
@@ -59,7 +55,7 @@ class Native:
             except RuntimeError as error:
                 # The engine's log is written by a thread of its own, which may still be at it.
                 time.sleep(_LOG_SECONDS)
-                raise LoadError(load_error(log(), str(error))) from error
+                raise ServingError("unsupported", load_error(log(), str(error))) from error
         # One reference that nobody gives back: see above.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
         where = urlsplit(str(self._server.listening_address))

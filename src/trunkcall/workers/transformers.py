@@ -8,23 +8,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import sys
 import time
 import traceback
 from typing import Any, Final
 
-import msgspec
 import uvloop
 
 from trunkcall.core.errors import ServingError
 from trunkcall.net.link import ChildLink
-from trunkcall.net.listeners import Application, Listening, bind
 from trunkcall.net.relay import Relay
 from trunkcall.protocols.transformers_host import HostSettings
+from trunkcall.workers.program import run
+from trunkcall.workers.serving import serve
 
-_GRACE_SHARE: Final = 0.8
-"""Of the time until our parent kills us, for answers that are on their way."""
 _SWITCH_SECONDS: Final = 0.0005
 """The model's thread holds the interpreter between its calls to torch; at the default of 5 ms answers would wait."""
 
@@ -37,19 +34,8 @@ async def host(settings: HostSettings, link: ChildLink) -> None:
     with link.fatal():
         api, relay, about = _load(settings)
     link.watch()
-    listening = Listening(Application((api,)), bind("127.0.0.1", 0))
-    await listening.start()
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     gc.collect()
-    gc.freeze()
-    link.report(address=listening.url, about=about)
-    link.beat()
-    await ended.wait()
-    api.draining = True
-    if not await relay.drained(settings.grace * _GRACE_SHARE):
-        relay.cut_all(ServingError("draining", "this replica ended before the answer was complete"))
-        await relay.drained(0.1)
+    await serve(api, relay, link, settings.grace, about)
 
 
 def _load(settings: HostSettings) -> tuple[Any, Relay, dict[str, Any]]:
@@ -102,33 +88,16 @@ def _broken(error: BaseException) -> None:
     os._exit(1)
 
 
-def main() -> None:
-    """Run the host and end the process without ending the interpreter, whose other thread may be inside torch."""
-    code = 1
-    link = ChildLink()
+def _run(settings: HostSettings, link: ChildLink) -> None:
+    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
-        settings = msgspec.json.decode(sys.argv[1], type=HostSettings)
-        sys.setswitchinterval(_SWITCH_SECONDS)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(host(settings, link))
-        code = 0
-    except ServingError as error:
-        if error.detail:
-            print(error.detail, file=sys.stderr)
-        link.report(error=error.message)
-    except (msgspec.DecodeError, IndexError) as error:
-        link.report(error=f"trunkcall.workers.transformers needs its settings as JSON: {error}")
     except ImportError as error:
-        link.report(error=f"{error}; install what this engine needs with: pip install 'trunkcall[transformers]'")
-    except Exception as error:  # noqa: BLE001
-        # The last line of defence: the parent is told, the log has the traceback.
-        traceback.print_exc()
-        link.report(error=f"{type(error).__name__}: {error}")
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        raise ServingError(
+            "unsupported", f"{error}; install what this engine needs with: pip install 'trunkcall[transformers]'"
+        ) from error
 
 
 if __name__ == "__main__":
-    main()
+    run("trunkcall.workers.transformers", HostSettings, _run)

@@ -14,9 +14,9 @@ from trunkcall.core.ports import Emitter, Exchange, Header, Response, Route
 from trunkcall.core.requests import Embed, Generate, MessagesPrompt, Vectors
 from trunkcall.net.relay import Relay, Reply
 from trunkcall.protocols import openai as codec
-from trunkcall.protocols.headers import STRICT, dropped_header, is_strict
 from trunkcall.protocols.openai_decode import check_text, decode
 from trunkcall.protocols.openai_tokenize import emit_tokens
+from trunkcall.workers.dropped import note_dropped
 from trunkcall.workers.transformers_answered import Answers
 from trunkcall.workers.transformers_asked import Asked, Defaults, ask, conversation
 from trunkcall.workers.transformers_batching import Batch
@@ -110,7 +110,7 @@ class HostApi:
         body = await exchange.body()
         make = partial(ask, read(body), self._words, self._defaults, self._context)
         asked = make() if len(body) < _LONG_BODY else await asyncio.to_thread(make)
-        _note_dropped(exchange, asked.dropped)
+        note_dropped("transformers", exchange, asked.dropped)
         guides: Sequence[Guide] = ()
         if asked.shape is not None:
             guides = await asyncio.to_thread(self._guides.make, asked.shape, len(asked.wanted))
@@ -125,7 +125,9 @@ class HostApi:
                 "unsupported", "this model was not started for vectors; start it with the option embeddings: true"
             )
         request = codec.read_embedding(await exchange.body())
-        _note_dropped(exchange, tuple(name for name in codec.requested_fields(request) if name != "user"))
+        note_dropped(
+            "transformers", exchange, tuple(name for name in codec.requested_fields(request) if name != "user")
+        )
         inputs = await asyncio.to_thread(self._embedder.tokens, request)
         await self._relay.run(exchange, partial(_give_vectors, self._batch, self._embedder, inputs, request))
 
@@ -172,15 +174,6 @@ def _as_chat(body: bytes) -> bytes:
     """A question for the tokens of a conversation needs no model's name, a chat does."""
     fields: dict[str, Any] = msgspec.json.decode(body)
     return msgspec.json.encode({"model": fields.get("model") or "", "messages": fields["messages"]})
-
-
-def _note_dropped(exchange: Exchange, dropped: tuple[str, ...]) -> None:
-    if not dropped:
-        return
-    if is_strict(exchange.header(STRICT)):
-        names = ", ".join(dropped)
-        raise ServingError("unsupported", f"transformers with this model cannot honour: {names}", param=dropped[0])
-    exchange.extra_headers.append(dropped_header(dropped))
 
 
 async def _answer(
