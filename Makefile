@@ -28,6 +28,7 @@ check: env-dev  # style, types, layers, lock files, docs
 	$(BIN)/lint-imports
 	$(RUN) scripts/lock.py --check
 	$(RUN) scripts/cli_docs.py --check
+	$(RUN) scripts/vendor.py --check
 	@# No registry and no machine's paths in the tree; the brackets keep this line from finding itself.
 	! git grep -nIE 'p[y]pi\.org|pythonh[o]sted\.org|npm[j]s\.(org|com)|/w[o]rk/'
 
