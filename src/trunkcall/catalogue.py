@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from trunkcall import config, plugins
 from trunkcall.config_file import ModelEntry
 from trunkcall.config_names import check_names
 from trunkcall.control.dispatch import Dispatch
+from trunkcall.control.estimating import Estimate
+from trunkcall.control.probing import Probed, probe
 from trunkcall.control.supervisor import Supervisor
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import ModelSettings, ModelView
@@ -24,6 +26,35 @@ class NewModel(ModelEntry, kw_only=True, omit_defaults=True, forbid_unknown_fiel
     """A model to add: its name, and its settings as in trunkcall.yaml; paths are relative to the server's folder."""
 
     name: str
+
+
+def key_reference(text: str) -> str:
+    """Where an upstream's key stands, empty for none; raises ServingError (bad_request) for a key itself."""
+    try:
+        return config.reference(text, "key") if text else ""
+    except ServingError as error:
+        raise ServingError(error.kind, error.message, param="key") from None
+
+
+def would_be(source: str, settings: Mapping[str, Any]) -> ModelSettings:
+    """A model that is not added, for an estimate; raises ServingError (bad_request) for what cannot be one."""
+    field = "source"
+
+    def place(path: str) -> str:
+        nonlocal field
+        field = path.removeprefix(".") or field
+        return field
+
+    if "source" in settings:
+        raise ServingError("bad_request", "settings: the source stands beside them", param="settings")
+    try:
+        read = config.model("new", {**settings, "source": source}, base=Path.cwd(), place=place)
+        field = "source"
+        for one in dict.fromkeys(read.sources):
+            plugins.check(one)
+    except ServingError as error:
+        raise ServingError(error.kind, error.message, param=error.param or field) from None
+    return read
 
 
 class Catalogue:
@@ -115,6 +146,14 @@ class Catalogue:
     async def restart(self, name: str, replica: str = "") -> ModelView:
         """End a replica, or all of them one after another, and start it anew."""
         return await self._supervisor.restart(name, replica)
+
+    async def probe(self, url: str, key: str) -> Probed:
+        """Ask which kind of server stands at an address, and what it offers."""
+        return await probe(url, key_reference(key), plugins.find_connect, plugins.names("backends"))
+
+    async def estimate(self, source: str, settings: dict[str, Any]) -> Estimate:
+        """What a model would take, before it is added."""
+        return await self._supervisor.estimate(would_be(source, settings))
 
     def _read(self, name: str, entry: Any) -> ModelSettings:
         """The settings of an entry. Raises ServingError (bad_request) for what cannot be, and for unknown sources."""

@@ -28,13 +28,24 @@ def look(environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> Mac
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     gpus = _visible(_asked(environ) or _listed(), environ.get("CUDA_VISIBLE_DEVICES"))
     known = all(total for _, total, _ in gpus)
+    memory = min(whole, memory_limit(root) or whole)
     return Machine(
         cores=min(allowed, _physical_cores() or allowed),
-        memory=min(whole, memory_limit(root) or whole),
+        memory=memory,
         gpus=tuple(name for name, _, _ in gpus),
         gpu_memory=tuple(total for _, total, _ in gpus) if known else (),
         gpu_free=tuple(free for _, _, free in gpus) if known else (),
+        free=min(memory, _available(root)),
     )
+
+
+def _available(root: Path) -> int:
+    """Bytes that could be taken without swapping, as the kernel guesses; 0 where it does not."""
+    try:
+        lines = (root / "proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
 
 
 def cpu_features() -> frozenset[str]:

@@ -72,6 +72,14 @@ class Admin(Generic[T]):
         """Start a model's engines anew one after another, or the replica of this id."""
         return self._send("POST", f"{_model(name)}/restart", {"replica": replica})
 
+    def probe(self, url: str, key: str = "") -> T:
+        """Which kind of server stands at an address, and its models; key: where its key stands, `env:NAME`."""
+        return self._send("POST", "/admin/probe", {"url": url, "key": key})
+
+    def estimate(self, source: str, **settings: Any) -> T:
+        """What a model would take in memory and download; settings as in trunkcall.yaml."""
+        return self._send("POST", "/admin/estimate", {"source": source, "settings": settings})
+
     def logs(self, name: str, lines: int = 200) -> T:
         """The last lines of a model's replicas, or of one replica by its id."""
         return self._send("GET", f"/admin/logs/{quote(name, safe='')}?lines={lines}", None)

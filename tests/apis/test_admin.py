@@ -119,6 +119,11 @@ def test_each_operation_of_the_description_is_there_and_answers_as_described(
     call("POST", "/admin/models/pocket/unload", {})
     assert eventually(lambda: call("GET", "/admin/models/pocket")["replicas"][0]["state"] == "off")
 
+    # Before one is added
+    (found,) = call("POST", "/admin/probe", {"url": server.url})["found"]
+    assert found["kind"] == "Trunkcall" and found["models"][0]["source"] == f"openai:{server.url}/v1#echo"
+    assert call("POST", "/admin/estimate", {"source": "pocket", "settings": {"slots": 1}})["engine"] == "llamacpp"
+
     # Logs
     logs = call("GET", "/admin/logs/pocket?lines=1")["logs"]
     assert [one["replica"] for one in logs] == ["pocket/0"] and len(logs[0]["lines"]) <= 1

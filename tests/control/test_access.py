@@ -152,6 +152,21 @@ def test_ways_to_show_a_key(header: str, known: bool) -> None:
         assert (request.principal, known) == ("k", True)
 
 
+@pytest.mark.parametrize(
+    ("shown", "known"), [("ann:one", True), ("bob:one", False), (":one", False), ("ann:", False), ("ann:one:", False)]
+)
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
+def test_a_user_is_let_in_by_both_its_words(scheme: str, shown: str, known: bool) -> None:
+    header = f"{scheme} {base64.b64encode(shown.encode()).decode() if scheme == 'Basic' else shown}"
+    request = cast(Any, Request("/closed", headers={b"authorization": header.encode()}))
+    try:
+        Access(keyring_of(k="ann:one")).check(request, cast(Any, PartlyOpenApi()))
+    except ServingError as error:
+        assert (error.kind, known) == ("unauthenticated", False)
+    else:
+        assert (request.principal, known) == ("k", True)
+
+
 class SomeApi:
     def __init__(self, name: str = "some") -> None:
         self.name = name

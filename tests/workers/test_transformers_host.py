@@ -52,7 +52,14 @@ def text_of(chunks: list[dict[str, Any]], index: int = 0) -> str:
 
 
 def test_it_tells_of_itself(host: Child) -> None:
-    assert host.report["about"] == {"device": "cpu", "dtype": "torch.float32", "batched": True}
+    about = host.report["about"]
+    assert {name: about[name] for name in ("device", "dtype", "batched")} == {
+        "device": "cpu",
+        "dtype": "torch.float32",
+        "batched": True,
+    }
+    assert (about["images"], about["tools"], about["context"] > 0) == (False, True, True)
+    assert set(about["defaults"]) >= {"temperature", "top_p", "top_k", "repetition_penalty"}
     assert json.loads(host.call("/v1/models")[2])["data"][0]["id"] == "tiny"
     assert host.call("/health")[0] == 200
 

@@ -6,20 +6,19 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-import msgspec
-
 from trunkcall.apis.admin_document import describe
 from trunkcall.apis.admin_events import EventOperations
 from trunkcall.apis.admin_keys import KeyOperations
 from trunkcall.apis.admin_logs import LogOperations
 from trunkcall.apis.admin_models import ModelOperations
 from trunkcall.apis.admin_operation import Ask, Nothing, operation
+from trunkcall.apis.admin_probe import ProbeOperations
 from trunkcall.apis.admin_records import RecordOperations
 from trunkcall.apis.admin_server import ServerOperations
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Response, Route
-from trunkcall.protocols.headers import retry_after_header
+from trunkcall.protocols import own_json
 
 
 class Admin:
@@ -31,6 +30,7 @@ class Admin:
     def __init__(self, services: Services) -> None:
         parts = (
             ModelOperations(services),
+            ProbeOperations(services),
             KeyOperations(services),
             RecordOperations(services),
             LogOperations(services),
@@ -53,11 +53,7 @@ class Admin:
 
     def failure(self, error: ServingError) -> Response:
         """The error with its kind, for programs, and its message, for people."""
-        told = {"message": error.message, "kind": error.kind, "param": error.param}
-        headers = [(b"content-type", b"application/json")]
-        if error.retry_after is not None:
-            headers.append(retry_after_header(error.retry_after))
-        return Response(error.status, msgspec.json.encode({"error": told}), tuple(headers))
+        return own_json.failure(error)
 
     async def _openapi(self, ask: Ask[Nothing, Nothing]) -> dict[str, Any]:
         return self.document

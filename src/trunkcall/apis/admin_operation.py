@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, Literal, TypeVar
 from urllib.parse import parse_qsl
@@ -12,13 +11,11 @@ import msgspec
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.log import log
 from trunkcall.core.ports import Exchange, Response, Route
-from trunkcall.core.text import did_you_mean
+from trunkcall.protocols.own_json import check_content_type, read_body, refusal
 
 Method = Literal["GET", "POST", "PATCH", "DELETE"]
 
 MOST_PARAMETERS: Final = 32
-_PATH: Final = re.compile(r"(?P<what>.*?)(?: - at `(?:key in )?\$?\.?(?P<path>[^`]*)`)?", re.DOTALL)
-_FIELD: Final = re.compile(r"Object (?:contains unknown|missing required) field `(.*)`", re.DOTALL)
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -137,28 +134,5 @@ def read_query(query: bytes, shape: type[_Query]) -> _Query:
 
 
 async def _read_body(exchange: Exchange, decoder: msgspec.json.Decoder[_Body]) -> _Body:
-    # A web page elsewhere cannot send this content type without asking first, so it cannot administer.
-    if not (exchange.header(b"content-type") or b"").startswith(b"application/json"):
-        raise ServingError("bad_request", "send content-type: application/json", param="content-type")
-    try:
-        return decoder.decode(await exchange.body() or b"{}")
-    except msgspec.ValidationError as error:
-        raise refusal(error, "the body", decoder.type) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ServingError("bad_request", f"the body is no JSON that can be read: {error}") from None
-
-
-def refusal(error: msgspec.ValidationError, of: str, shape: type[msgspec.Struct]) -> ServingError:
-    """What msgspec found wrong, with the field at fault; `of` says in the message where that is."""
-    text = str(error)
-    match = _PATH.fullmatch(text)
-    what, path = (match["what"], match["path"] or "") if match else (text, "")
-    if field := _FIELD.fullmatch(what):
-        name = f"{path}.{field[1]}" if path else field[1]
-        if "unknown" in what:
-            known = shape.__struct_fields__ if not path else ()
-            hint = f" {did_you_mean(field[1], known)}" if known else ""
-            return ServingError("bad_request", f"{of} has an unknown field {name}.{hint}", param=name)
-        return ServingError("bad_request", f"{of} lacks the field {name}", param=name)
-    where = f"{of}: {path}" if path else of
-    return ServingError("bad_request", f"{where}: {what[:1].lower()}{what[1:]}", param=path or None)
+    check_content_type(exchange.header(b"content-type"))
+    return read_body(await exchange.body(), decoder)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from trunkcall.backends.keys import Key
-from trunkcall.backends.upstream import PROBE, entered
+from trunkcall.backends.upstream import OF_A_KEY, PROBE, PROBED_BYTES, entered
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.models import Health, ModelSettings
 from trunkcall.net.client import Client, Incoming, Timeouts
@@ -100,9 +100,9 @@ class Cloud:
         headers = self._headers + self._key.header(self._key_header)
         try:
             async with self._client.request(b"GET", target.encode(), headers, timeouts=PROBE) as answer:
-                body = await answer.read()
+                body = await answer.read(PROBED_BYTES)
                 if answer.status != 200:
-                    return Health(False, f"{target} answered {answer.status}")
+                    return Health(False, f"{target} answered {answer.status}", wants_key=answer.status in OF_A_KEY)
                 return Health(True, models=read_models(body))
         except ServingError as error:
             return Health(False, error.message)

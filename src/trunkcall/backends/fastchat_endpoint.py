@@ -31,12 +31,17 @@ class Endpoint:
         origin, self._prefix = split_url(url)
         self._client = Client(origin, timeouts=timeouts, reuse_after_stream=True)
 
-    async def ask(self, route: str, body: bytes = b"", *, timeouts: Timeouts = ASK) -> tuple[int, bytes]:
-        """Status and body of a short answer; raises ServingError: unreachable, upstream_timeout, upstream_error."""
+    async def ask(
+        self, route: str, body: bytes = b"", *, timeouts: Timeouts = ASK, limit: int = _SAID_LIMIT
+    ) -> tuple[int, bytes]:
+        """Status and body of a short answer, of so many bytes at most.
+
+        Raises ServingError: unreachable, upstream_timeout, upstream_error.
+        """
         sent = self._client.request(b"POST", self._target(route), _HEADERS, body, timeouts=timeouts)
         answer = await entered(sent)
         try:
-            return answer.status, await answer.read(_SAID_LIMIT)
+            return answer.status, await answer.read(limit)
         finally:
             await sent.__aexit__(None, None, None)
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Final, Literal
 
 from trunkcall.backends.fastchat_endpoint import Endpoint
-from trunkcall.backends.upstream import PROBE
+from trunkcall.backends.upstream import PROBE, PROBED_BYTES
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
 from trunkcall.net.client import Timeouts
@@ -59,13 +59,13 @@ class Places:
         Raises ServingError: unreachable, upstream_timeout, upstream_error when it is neither worker nor controller.
         """
         self._side = None
-        status, body = await self.endpoint.ask(LIST_MODELS, timeouts=PROBE)
+        status, body = await self.endpoint.ask(LIST_MODELS, timeouts=PROBE, limit=PROBED_BYTES)
         if status == 200:
             models = read_models(body)
             self._side = "controller"
             return models
         if status in _NO_ROUTE:
-            status, body = await self.endpoint.ask(STATUS, timeouts=PROBE)
+            status, body = await self.endpoint.ask(STATUS, timeouts=PROBE, limit=PROBED_BYTES)
             if status == 200:
                 names = read_status(body).names
                 self._side = "worker"

@@ -21,7 +21,7 @@ from trunkcall.backends.kuwa_stream import (
 )
 from trunkcall.backends.owned import owned
 from trunkcall.backends.patience import Patience
-from trunkcall.backends.upstream import PROBE, entered
+from trunkcall.backends.upstream import OF_A_KEY, PROBE, entered
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Event
 from trunkcall.core.log import log
@@ -56,8 +56,9 @@ class KuwaEndpoint:
         try:
             async with self._client.request(b"GET", b"/health", b"", timeouts=PROBE) as answer:
                 if answer.status == 204:
-                    return Health(True)
-                return Health(False, f"/health answered {answer.status}, not 204")
+                    return Health(True, what="Kuwa executor")
+                wants_key = answer.status in OF_A_KEY
+                return Health(False, f"/health answered {answer.status}, not 204", wants_key=wants_key)
         except ServingError as error:
             return Health(False, error.message)
 

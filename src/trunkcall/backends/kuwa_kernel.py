@@ -24,7 +24,7 @@ from trunkcall.backends.kuwa_stream import (
 )
 from trunkcall.backends.owned import owned
 from trunkcall.backends.patience import Patience
-from trunkcall.backends.upstream import PROBE, entered
+from trunkcall.backends.upstream import OF_A_KEY, PROBE, entered
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Event
 from trunkcall.core.log import log
@@ -75,7 +75,9 @@ class KuwaKernel:
             return Health(False, error.message)
         except (msgspec.DecodeError, RecursionError):
             return Health(False, "the list of workers is not one; check that this is the address of a Kuwa kernel")
-        return Health(status == 200, "" if status == 200 else f"the list of workers answered {status}", names)
+        if status != 200:
+            return Health(False, f"the list of workers answered {status}", wants_key=status in OF_A_KEY)
+        return Health(True, models=names, what="Kuwa kernel")
 
     async def aclose(self) -> None:
         """Close all connections."""

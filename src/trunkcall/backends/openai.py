@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from trunkcall.backends.keys import Key, configured_key, own_key
-from trunkcall.backends.upstream import PROBE, UpstreamOptions, entered
+from trunkcall.backends.upstream import OF_A_KEY, PROBE, PROBED_BYTES, UpstreamOptions, entered
 from trunkcall.backends.vllm import VllmControls
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.events import Event, Fault, Start
@@ -26,6 +26,7 @@ from trunkcall.net.credentials import read_secret
 from trunkcall.protocols import openai as codec
 from trunkcall.protocols.frames import DONE_FRAME, SseReader
 from trunkcall.protocols.headers import DROPPED, STRICT, TRACED, read_dropped, read_retry_after
+from trunkcall.protocols.openai_listing import read_listing
 from trunkcall.protocols.openai_tokenize import emit_count, read_tokens
 from trunkcall.protocols.traceparent import trace_lines
 from trunkcall.protocols.vllm import METRICS
@@ -96,13 +97,14 @@ class OpenAI:
         try:
             sent = self._client.request(b"GET", self._target("/models"), self._headers, timeouts=PROBE)
             async with sent as answer:
-                body = await answer.read()
+                body = await answer.read(PROBED_BYTES)
                 if answer.status != 200:
-                    return Health(False, f"/models answered {answer.status}")
-                listed = msgspec.json.decode(body, type=_Models)
-        except (ServingError, msgspec.DecodeError) as error:
-            return Health(False, str(error))
-        return Health(True, models=tuple(entry.id for entry in listed.data))
+                    wants_key = answer.status in OF_A_KEY
+                    return Health(False, f"/models answered {answer.status}", wants_key=wants_key)
+                listed = read_listing(body)
+        except ServingError as error:
+            return Health(False, error.message)
+        return Health(True, models=listed.names, what=listed.server)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -446,14 +448,6 @@ def _choose_model(request: Generate, otherwise: str) -> tuple[Generate, str]:
         ) from None
     rest = {name: raw for name, raw in own.items() if name != "llm_model"}
     return msgspec.structs.replace(request, extra={**request.extra, "kuwa": rest}), model or otherwise
-
-
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _Models(msgspec.Struct):
-    data: list[_Model]
 
 
 async def _events(

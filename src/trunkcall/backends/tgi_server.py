@@ -11,7 +11,7 @@ import msgspec
 
 from trunkcall.backends.tgi_credentials import Credential
 from trunkcall.backends.tgi_known import About, Known
-from trunkcall.backends.upstream import PROBE, entered
+from trunkcall.backends.upstream import PROBE, PROBED_BYTES, entered
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.requests import Count, Generate, MessagesPrompt, TextPrompt, Tokens
 from trunkcall.net.client import Client, Incoming, Timeouts
@@ -146,7 +146,7 @@ class Server:
 
     async def _info(self) -> codec.Info:
         async with self.send(b"GET", "/info", b"", self.credential, PROBE) as answer:
-            body = await answer.read()
+            body = await answer.read(PROBED_BYTES)
         if answer.status != 200:
             raise self.refusal(answer, body, self.credential)
         return codec.read_info(body)

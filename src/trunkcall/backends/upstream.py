@@ -13,6 +13,10 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 PROBE: Final = Timeouts(connect=2.0, first_byte=5.0, idle=5.0, whole=10.0)
 """The limits of a question whether the upstream is well."""
+PROBED_BYTES: Final = 4 << 20
+"""Most bytes of its answer: a long list of models; what is asked may be anybody's server."""
+OF_A_KEY: Final = frozenset({401, 403})
+"""Statuses of who wants a key, or another one."""
 
 
 class UpstreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

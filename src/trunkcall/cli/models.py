@@ -218,7 +218,13 @@ def _plan(replica: ReplicaView, settings: ModelSettings, machine: Machine) -> Re
     except ServingError as error:
         return msgspec.structs.replace(replica, error=error.message)
     return msgspec.structs.replace(
-        replica, engine=spec.engine, why=spec.why, faster=spec.faster, memory=spec.memory, slots=spec.slots
+        replica,
+        engine=spec.engine,
+        why=spec.why,
+        faster=spec.faster,
+        memory=spec.memory,
+        gpus=spec.gpus,
+        slots=spec.slots,
     )
 
 

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from trunkcall.control.estimating import Estimate
+from trunkcall.control.probing import Probed
 from trunkcall.core.keys import KeyEntry
 from trunkcall.core.models import ModelView
 
@@ -43,6 +45,14 @@ class Models(Protocol):
 
     async def restart(self, name: str, replica: str = "") -> ModelView:
         """End a replica, or all of them one after another, and start it anew."""
+        ...
+
+    async def probe(self, url: str, key: str) -> Probed:
+        """Ask which kind of server stands at an address, and what it offers; key: `env:NAME` or `file:PATH`."""
+        ...
+
+    async def estimate(self, source: str, settings: dict[str, Any]) -> Estimate:
+        """What a model would take, before it is added; settings: more of it, as in trunkcall.yaml."""
         ...
 
 

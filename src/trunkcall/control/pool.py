@@ -150,6 +150,7 @@ class Replica:
             why=self.spec.why if self.spec else "",
             faster=self.spec.faster if self.spec else "",
             memory=self.spec.memory if self.spec else 0,
+            gpus=self.spec.gpus if self.spec else 0,
             rss=self.rss,
             loads=self.loads,
             unloads=self.unloads,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -44,11 +44,23 @@ class Rooms:
                 times += self._share(sharing, on_gpus, members, now)
         return times
 
+    @property
+    def budget(self) -> int:
+        """Bytes of the machine's memory that engines may take together."""
+        return _most(self._machine) if self.memory is None else self.memory
+
+    def left(self, active: Iterable[Member]) -> int:
+        """Bytes of the machine's memory that engines may still take, fewer than none when too many are taken."""
+        tenants = [
+            one.keeper.tenant(None, False, one.retiring, None) for one in active if one.keeper and not one.keeper.gpus
+        ]
+        return self.budget - sum(tenant.need for tenant in tenants if tenant.there)
+
     def _share(self, sharing: Sequence[Member], on_gpus: bool, members: Members, now: float) -> list[float]:
         if on_gpus:
             budget = limit = sum(self._machine.gpu_memory)
         else:
-            budget = _most(self._machine) if self.memory is None else self.memory
+            budget = self.budget
             # Who was told to try nonetheless may try alone.
             limit = budget if self.memory is None else None
         keepers: dict[str, Keeper] = {}

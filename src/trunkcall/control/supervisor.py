@@ -15,6 +15,7 @@ import msgspec
 from trunkcall.control import adapters
 from trunkcall.control.claims import Claims
 from trunkcall.control.dispatch import Dispatch
+from trunkcall.control.estimating import Estimate, estimate
 from trunkcall.control.keeper import LOOK_SECONDS, Keeper, Means
 from trunkcall.control.members import FindConnect, FindEngine, Member, Prepared, joined, make, prepare
 from trunkcall.control.names import check_free
@@ -91,6 +92,16 @@ class Supervisor:
             if one.plan is None:
                 await self._find_connect(one.source.scheme)(one.source.target, settings, one.source.model).aclose()
         self._checked[name] = settings, prepared
+
+    async def estimate(self, settings: ModelSettings) -> Estimate:
+        """What a model of these settings would take here, beside what runs now; nothing is started for it.
+
+        Raises ServingError for what `add` would refuse, but for want of memory.
+        """
+        look = self._means.look
+        machine = self._means.claims.left(await asyncio.to_thread(look))
+        left = self._rooms.left(self._everybody())
+        return await estimate(settings, machine, left, self._find_engine, self._find_connect, self._placement)
 
     def add(self, settings: ModelSettings) -> Pool:
         """Make a model callable; engines start on first use, or now with `preload`.

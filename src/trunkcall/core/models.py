@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from trunkcall.core.about import About
 from trunkcall.core.errors import ServingError
 from trunkcall.core.text import did_you_mean
 
@@ -129,13 +130,24 @@ def convert_options(options: dict[str, Any], shape: type[_Options], of: str) -> 
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$.")
         name = path.rstrip("`")
+        if reason.startswith("Invalid enum value"):
+            words = _words(get_type_hints(shape).get(name.partition("[")[0]))
+            reason += f"; it is one of {', '.join(words)}" if words else ""
         raise ServingError("bad_request", f"{of}: option {name}: {reason}", param=name) from error
+
+
+def _words(hint: Any) -> list[str]:
+    """What the literals in a type are, in its order."""
+    if get_origin(hint) is Literal:
+        return [str(word) for word in get_args(hint)]
+    return [word for inner in get_args(hint) for word in _words(inner)]
 
 
 class Machine(msgspec.Struct, frozen=True):
     """What the host has: physical cores, memory in bytes, GPUs by name.
 
     gpu_memory and gpu_free: bytes of each GPU, in all and free when it was looked at; empty where that is not known.
+    free: bytes of memory that nobody used when it was looked at, 0 where that is not known.
     """
 
     cores: int
@@ -143,6 +155,7 @@ class Machine(msgspec.Struct, frozen=True):
     gpus: tuple[str, ...] = ()
     gpu_memory: tuple[int, ...] = ()
     gpu_free: tuple[int, ...] = ()
+    free: int = 0
 
 
 class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,10 +166,11 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     expected to need, 0 where that is not known; gpus: how many GPUs that memory is spread over, 0 for the machine's
     own; start_timeout and grace in seconds; shown: what
     it prints is for the server's own stderr too; fetch: a command that must have succeeded
-    first, after which the plan is made anew (a download); engine: which one was chosen; why: the
-    reason, for people; faster: what would serve the model faster here, empty for nothing; model:
-    what the replica calls the model, empty for the name that was asked for; adapters: names that
-    it answers for beside, as they are; resumes: for what a generation that goes on in another such child is exact.
+    first, after which the plan is made anew (a download); weigh: a command that only prints what that would bring, as a
+    line of JSON that is a protocols.fetching.Weighed; engine: which one was chosen; why: the reason, for people;
+    faster: what would serve the model faster here, empty for nothing; model: what the replica calls the model, empty
+    for the name that was asked for; about: what is known of it before it can tell (core.ports.Ready); adapters: names
+    that it answers for beside, as they are; resumes: for what a generation that goes on in another such child is exact.
     """
 
     command: tuple[str, ...]
@@ -169,10 +183,12 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     grace: float = 5.0
     shown: bool = False
     fetch: tuple[str, ...] = ()
+    weigh: tuple[str, ...] = ()
     engine: str = ""
     why: str = ""
     faster: str = ""
     model: str = ""
+    about: About = About()
     adapters: tuple[str, ...] = ()
     resumes: frozenset[Resumable] = frozenset()
 
@@ -199,9 +215,10 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
 class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot of one replica, for policies and for people.
 
-    memory: bytes that it is expected to need; rss: that its processes were last seen to take; progress: how far its
-    start is, in words; loaded_at and last_used: unix seconds, 0 for never; loads: how often it became ready; unloads
-    and evictions: how often it ended for want of requests, and because others needed its memory.
+    memory: bytes that it is expected to need, also before it is started; gpus: over how many GPUs they are spread, 0
+    for the machine's own memory; rss: that its processes were last seen to take; progress: how far its start is, in
+    words; loaded_at and last_used: unix seconds, 0 for never; loads: how often it became ready; unloads and
+    evictions: how often it ended for want of requests, and because others needed its memory.
     """
 
     id: str
@@ -220,6 +237,7 @@ class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     faster: str = ""
     memory: int = 0
+    gpus: int = 0
     rss: int = 0
     loads: int = 0
     unloads: int = 0
@@ -249,8 +267,14 @@ class ModelView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """What a probe found; `models` are the names the other side offers."""
+    """What a probe found.
+
+    models: the names the other side offers; what: the kind of server that it says it is, for people, empty where it
+    does not; wants_key: it refused, for want of a key that it accepts.
+    """
 
     ok: bool
     reason: str = ""
     models: tuple[str, ...] = ()
+    what: str = ""
+    wants_key: bool = False

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from trunkcall.core.about import About
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, Resumable, read_options
 from trunkcall.core.text import nearest
@@ -145,6 +146,7 @@ def _plan(model: ModelSettings, machine: Machine, path: Path, default_slots: int
         engine="llamacpp",
         why=WHY + (NO_GPU if options.gpu_layers and not options.server and not _has_gpu(machine) else ""),
         faster=GPU_LAYERS if machine.gpus and not options.gpu_layers else "",
+        about=About(context=context, images=bool(options.mmproj)),
         resumes=_resumes(options),
     )
 

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from trunkcall.core.about import About
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import LaunchSpec, Machine, ModelSettings, is_path, read_options
 from trunkcall.engines import hub
@@ -124,6 +125,7 @@ def _plan(model: ModelSettings, machine: Machine, options: TransformersOptions, 
         start_timeout=START_SECONDS,
         engine="transformers",
         why="the source names it",
+        about=About(context=context, images=False, parameters=found.parameters or None),
     )
     host = HostSettings(
         name=model.name,

@@ -25,6 +25,14 @@ class FetchSettings(msgspec.Struct, frozen=True, kw_only=True):
     cache: str
 
 
+class Weighed(msgspec.Struct, frozen=True):
+    """What a download would bring, in bytes; here: what of it is here already; weights: those of its weight files."""
+
+    size: int
+    here: int
+    weights: int
+
+
 def amount(size: float) -> str:
     """Bytes as the Hub shows them, in powers of 1000: `4.7 GB`."""
     for unit, power in (("TB", 12), ("GB", 9), ("MB", 6), ("kB", 3)):

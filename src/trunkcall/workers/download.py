@@ -45,7 +45,7 @@ from huggingface_hub.utils import (
 )
 
 from trunkcall.core.errors import ServingError
-from trunkcall.protocols.fetching import FetchSettings, amount
+from trunkcall.protocols.fetching import FetchSettings, Weighed, amount
 from trunkcall.protocols.hub_files import File, needed
 
 AT_ONCE: Final = 4
@@ -56,6 +56,7 @@ FIRST_PAUSE: Final = 0.25
 """Seconds, doubled with each try that brought nothing."""
 ANSWER_SECONDS: Final = 10.0
 
+_WEIGHTS: Final = (".gguf", ".safetensors", ".bin")
 _ETAG: Final = re.compile(r"[\w-]{8,128}")
 _RETRIED: Final = frozenset({408, 429, 500, 502, 503, 504})
 
@@ -140,6 +141,22 @@ def explained(error: Exception, settings: FetchSettings) -> ServingError:
             return ServingError("upstream_error", f"{hub} says what cannot be right of {repo}: {error}")
 
 
+def weigh(settings: FetchSettings) -> Weighed:
+    """What `download` would bring; raises ServingError as it does."""
+    try:
+        return _Download(settings, _Nobody()).weigh()
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
+        raise explained(error, settings) from error
+
+
+class _Nobody:
+    """Fits Watcher where nothing is fetched."""
+
+    def begin(self, files: Sequence[Wanted]) -> None: ...
+
+    def got(self, path: str, size: int) -> None: ...
+
+
 class _Download:
     def __init__(self, settings: FetchSettings, watcher: Watcher) -> None:
         self._settings = settings
@@ -149,20 +166,20 @@ class _Download:
         self._commit = ""
         self._stopped = threading.Event()
 
+    def weigh(self) -> Weighed:
+        chosen = self._choose()
+        return Weighed(
+            size=sum(one.size for one in chosen),
+            here=sum(one.here for one in chosen),
+            weights=sum(one.size for one in chosen if one.path.endswith(_WEIGHTS)),
+        )
+
     def run(self) -> Path:
         settings = self._settings
-        listed = self._list()
-        chosen = needed(
-            [File(one.path, one.size) for one in listed],
-            file=settings.file,
-            kind=settings.kind,
-            memory=settings.memory,
-            repo=settings.repo,
-        )
+        chosen = self._choose()
         first = chosen[0].path
-        by_path = {one.path: self._with_what_is_here(one) for one in listed}
         # The small ones first: who finds the weights complete may then rely on the rest.
-        wanted = sorted((by_path[one.path] for one in chosen), key=lambda one: one.size)
+        wanted = sorted(chosen, key=lambda one: one.size)
         self._check_space(wanted)
         self._watcher.begin(wanted)
         self._fetch_all([one for one in wanted if not (self._snapshot / one.path).is_file()])
@@ -173,6 +190,20 @@ class _Download:
     @property
     def _snapshot(self) -> Path:
         return self._home / "snapshots" / self._commit
+
+    def _choose(self) -> list[Wanted]:
+        """The files of what is wanted, for a .gguf model its first part first."""
+        settings = self._settings
+        listed = self._list()
+        chosen = needed(
+            [File(one.path, one.size) for one in listed],
+            file=settings.file,
+            kind=settings.kind,
+            memory=settings.memory,
+            repo=settings.repo,
+        )
+        by_path = {one.path: one for one in listed}
+        return [self._with_what_is_here(by_path[one.path]) for one in chosen]
 
     def _list(self) -> list[Wanted]:
         settings = self._settings

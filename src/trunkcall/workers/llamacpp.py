@@ -34,6 +34,7 @@ from trunkcall.workers.asked import (
 )
 from trunkcall.workers.begun import going_on
 from trunkcall.workers.dropped import note_dropped
+from trunkcall.workers.llamacpp_about import about
 from trunkcall.workers.native import Native
 from trunkcall.workers.program import run
 from trunkcall.workers.scoring import score
@@ -334,7 +335,7 @@ async def host(settings: HostSettings, link: ChildLink) -> None:
     models = await native.ask("GET", "/v1/models")
     relay = Relay()
     api = HostApi(native, relay, settings, props=props, models=_listed(models))
-    await serve(api, relay, link, settings.grace)
+    await serve(api, relay, link, settings.grace, msgspec.to_builtins(about(props.body, models.body)))
 
 
 def _check_context(settings: HostSettings, props: Response) -> None:

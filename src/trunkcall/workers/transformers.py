@@ -13,8 +13,10 @@ import time
 import traceback
 from typing import Any, Final
 
+import msgspec
 import uvloop
 
+from trunkcall.core.about import About
 from trunkcall.core.errors import ServingError
 from trunkcall.net.link import ChildLink
 from trunkcall.net.relay import Relay
@@ -77,8 +79,16 @@ def _load(settings: HostSettings) -> tuple[Any, Relay, dict[str, Any]]:
         scorer=scorer,
     )
     batch.start_thread()
-    about = {"device": loaded.device, "dtype": str(loaded.model.dtype), "batched": passes.together}
-    return api, relay, about
+    told = msgspec.structs.asdict(loaded.defaults)
+    known = About(
+        context=settings.context,
+        images=False,
+        tools=loaded.words.takes_tools,
+        reasoning=loaded.words.takes_effort or None,
+        defaults={name: value for name, value in told.items() if name != "ends"},
+    )
+    device = {"device": loaded.device, "dtype": str(loaded.model.dtype), "batched": passes.together}
+    return api, relay, {**device, **msgspec.to_builtins(known)}
 
 
 def _broken(error: BaseException) -> None:
