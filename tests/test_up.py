@@ -59,14 +59,14 @@ def test_it_says_where_to_click_and_what_to_paste(serve: Serve) -> None:
     assert "data: [DONE]" in done.stdout
 
 
-def test_landing_page_health_and_ready(serve: Serve) -> None:
+def test_page_health_and_ready(serve: Serve) -> None:
     server = serve()
     assert server.get("/health") == {"status": "ok"}
     assert server.get("/ready")["status"] == "ready"
     status, headers, page = server.request("GET", "/")
     assert status == 200
     assert headers["content-type"].startswith("text/html")
-    assert b"pocket" in page
+    assert b"<title>Trunkcall</title>" in page
 
 
 def test_yaml_names_models_of_all_kinds(serve: Serve, tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ import msgspec
 import uvloop
 
 from trunkcall import __version__, config, logs, plugins
-from trunkcall.apis.landing import curl_line
 from trunkcall.catalogue import Catalogue
 from trunkcall.config import Listener, Loaded, Settings
 from trunkcall.control.access import Access, Hosts, allow_workers, guard
@@ -31,6 +30,7 @@ from trunkcall.control.generation import Serving
 from trunkcall.control.keyring import Keyring
 from trunkcall.control.locate import locate
 from trunkcall.control.news import News
+from trunkcall.control.own_page import Pages
 from trunkcall.control.registry import Registry, read_records
 from trunkcall.control.services import BuildApi, Operations, Services
 from trunkcall.control.stories import Stories
@@ -58,7 +58,7 @@ from trunkcall.store.keys import KeyStore
 from trunkcall.store.ledger import Spent, spent
 from trunkcall.store.records import Records
 
-MAIN_APIS: Final = ("openai", "tgi_models", "landing", "admin", "metrics")
+MAIN_APIS: Final = ("openai", "tgi_models", "landing", "web", "admin", "metrics")
 """What the main port serves."""
 OPEN_FILES: Final = 65536
 SWITCH_SECONDS: Final = 0.0002
@@ -108,6 +108,7 @@ class _Process:
         self._keyring = Keyring(KeyStore(self._url), secrets, self._news)
         self._admission = Admission(self._keyring, self._settings_of)
         self._hosts = Hosts(settings.hosts)
+        self._pages = Pages(settings.cors)
         self._telemetry = _start_telemetry(settings, self._dispatch)
         self._journal = FileJournal(home.journal)
         self._importer = Importer(home.journal, self._url, settings.retention)
@@ -133,6 +134,7 @@ class _Process:
                 supervisor=self._supervisor,
                 keyring=self._keyring,
                 hosts=self._hosts,
+                pages=self._pages,
                 relay=self._relay,
                 importer=self._importer,
                 counters=self._counters,
@@ -280,6 +282,7 @@ class _Process:
         listening: list[Listening] = []
         identities: list[Identity] = []
         for listener, bound in zip(self._settings.listen, sockets, strict=True):
+            names = _served(listener)
             services = Services(
                 serving,
                 self._dispatch,
@@ -289,8 +292,9 @@ class _Process:
                 self._condition,
                 allow_workers(listener.workers_from, access),
                 self._stopping.set,
+                names,
             )
-            apis = [_build_api(name, listener, services) for name in listener.apis or MAIN_APIS]
+            apis = [_build_api(name, listener, services) for name in names]
             application = Application(
                 apis,
                 max_body=self._settings.max_body,
@@ -299,6 +303,7 @@ class _Process:
                     access,
                     listener.allow_from,
                     self._hosts if config.is_loopback(listener.host) else None,
+                    self._pages,
                     self._counters.refuse,
                 ),
             )
@@ -374,6 +379,15 @@ def _start_telemetry(settings: Settings, dispatch: Dispatch) -> Telemetry | None
     return Telemetry(wanted.endpoint, headers, wanted.sample, partial(locate, dispatch))
 
 
+def _served(listener: Listener) -> tuple[str, ...]:
+    """The apis of a listener; raises ServingError (bad_request) for options of another one."""
+    names = listener.apis or MAIN_APIS
+    for name in listener.options:
+        if name not in names:
+            raise ServingError("bad_request", f"listen: options of {name!r}, which is not among the apis here")
+    return names
+
+
 def _build_api(name: str, listener: Listener, services: Services) -> Api:
     build: BuildApi = plugins.find("apis", name)
     shape: type[msgspec.Struct] | None = getattr(build, "Options", None)
@@ -390,7 +404,7 @@ def banner(listener: Listener, url: str, views: Sequence[ModelView], closed: boo
 
     closed: callers need a key.
     """
-    if listener.apis and "landing" not in listener.apis:
+    if listener.apis and "web" not in listener.apis:
         return f"Trunkcall {__version__} is ready at {url} ({', '.join(listener.apis)}). Ctrl-C ends it."
     names = [view.name for view in views]
     followed = [options["controller"] for options in listener.options.values() if options.get("controller")]
@@ -403,8 +417,16 @@ def banner(listener: Listener, url: str, views: Sequence[ModelView], closed: boo
         "",
     ]
     if views:
-        lines += ["  Try", *("    " + line for line in curl_line(url, views[0].name, closed).splitlines()), ""]
+        lines += ["  Try", *("    " + line for line in _curl(url, views[0].name, closed).splitlines()), ""]
     return "\n".join([*lines, "  Ctrl-C ends it.", ""])
+
+
+def _curl(url: str, model: str, closed: bool) -> str:
+    """A command to paste that asks a model something; closed: with a place for the key."""
+    messages = '[{"role": "user", "content": "Who are you?"}]'
+    key = " -H 'authorization: Bearer KEY'" if closed else ""
+    body = f'{{"model": "{model}", "stream": true, "messages": {messages}}}'
+    return f"curl -N {url}/v1/chat/completions -H 'content-type: application/json'{key} \\\n  -d '{body}'"
 
 
 def _allow_open_files() -> None:

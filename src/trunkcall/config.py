@@ -324,7 +324,8 @@ def _read_listener(value: Any, at: str, base: Path) -> Listener:
     if isinstance(value, dict):
         entry = msgspec.convert(value, ListenerEntry)
         for name in entry.options:
-            if name not in entry.apis:
+            # Which are the main port's is not known here.
+            if entry.apis and name not in entry.apis:
                 raise ServingError("bad_request", f"{at}: options of {name!r}, which is not among the apis here")
         if bool(entry.certificate) != bool(entry.private_key):
             raise ServingError("bad_request", f"{at}: certificate and private_key go together: give both or neither")

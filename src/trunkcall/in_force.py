@@ -16,6 +16,7 @@ from trunkcall.control.access import Hosts
 from trunkcall.control.keyring import Keyring
 from trunkcall.control.news import News
 from trunkcall.control.operations import Reloaded
+from trunkcall.control.own_page import Pages
 from trunkcall.control.supervisor import Supervisor
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
@@ -40,6 +41,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     supervisor: Supervisor
     keyring: Keyring
     hosts: Hosts
+    pages: Pages
     relay: Relay
     importer: Importer
     counters: Counters
@@ -56,6 +58,7 @@ class InForce:
         self.changing = asyncio.Lock()
         """Held by whoever changes models."""
         self._loaded = loaded
+        self._stamp = _stamp(loaded.file)
         self._reread = reread
         self._parts = parts
         self._listening: Sequence[Listening] = ()
@@ -70,9 +73,12 @@ class InForce:
         self._tell_listeners()
 
     def show(self) -> dict[str, Any]:
-        """For people: the file, the settings with the models that are served now, and who set each."""
+        """For people: the file, whether it was changed since it was read, the settings with the models that are served
+        now, and who set each; reloads: whether they can be read again."""
         return {
             "file": str(self._loaded.file or ""),
+            "changed": _stamp(self._loaded.file) != self._stamp,
+            "reloads": self._reread is not None,
             "settings": config.show(self._served()),
             "origins": msgspec.to_builtins(self._loaded.origins),
         }
@@ -123,6 +129,8 @@ class InForce:
 
     async def _reload(self, reread: Reread) -> Reloaded:
         """Look at all that may be wrong first; the changes after that cannot fail."""
+        before = self._loaded.file
+        stamp = _stamp(before)
         loaded = await asyncio.to_thread(reread)
         plan = reload.plan(self._served(), loaded.settings)
         secrets = {name: read_secret(name) for name in plan.settings.keys}
@@ -132,6 +140,7 @@ class InForce:
         for found in (*plan.changed, *plan.added):
             await self._parts.supervisor.check(found, leaving)
         self._loaded = loaded
+        self._stamp = stamp if loaded.file == before else _stamp(loaded.file)
         self._apply(plan.settings, secrets)
         await self._change_models(plan)
         models = dict.fromkeys((*plan.removed, *(found.name for found in (*plan.changed, *plan.added))))
@@ -147,6 +156,7 @@ class InForce:
         parts.supervisor.limit(settings.memory)
         parts.keyring.configure(secrets)
         parts.hosts.allow(settings.hosts)
+        parts.pages.allow(settings.cors)
         for context, listener in self._identities:
             renew(context, listener.certificate, listener.private_key)
 
@@ -171,3 +181,12 @@ class InForce:
         for found in plan.added:
             supervisor.add(found)
             await asyncio.sleep(0)
+
+
+def _stamp(file: Path | None) -> tuple[int, int, int] | None:
+    """What differs when a file was written anew; None for none."""
+    try:
+        found = file.stat() if file is not None else None
+    except OSError:
+        return None
+    return None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino)

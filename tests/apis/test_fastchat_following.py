@@ -35,12 +35,12 @@ class Backend:
 class Room:
     """A controller, and a registry that follows it."""
 
-    def __init__(self, controller: Peer, url: str = "") -> None:
+    def __init__(self, controller: Peer, url: str = "", *, once: bool = False) -> None:
         self.controller = controller
         self.dispatch = Dispatch()
         connect: Any = lambda *_: Backend()  # noqa: E731
         self.registry = Registry(self.dispatch, lambda scheme: connect)
-        self.following = Following(self.registry, url or controller.url)
+        self.following = Following(self.registry, url or controller.url, once=once)
 
     @property
     def names(self) -> list[str]:
@@ -59,9 +59,9 @@ class Room:
 
 
 @asynccontextmanager
-async def room(url: str = "") -> AsyncIterator[Room]:
+async def room(url: str = "", *, once: bool = False) -> AsyncIterator[Room]:
     with peer() as controller:
-        made = Room(controller, url)
+        made = Room(controller, url, once=once)
         try:
             yield made
         finally:
@@ -89,6 +89,15 @@ async def test_the_registry_has_what_the_controller_lists() -> None:
         await it.following.look()
         assert it.names == ["tinyrand"]
         assert "refresh_all_workers" not in dict(it.controller.asked)
+
+
+async def test_once_the_list_is_that_of_the_start() -> None:
+    async with room(once=True) as it:
+        listings = ([], []), (["a", "b"], ["a", "b"]), (["b", "c"], ["b"]), (["c"], []), (["c", "a", "b"], ["b", "a"])
+        for listed, names in listings:
+            it.controller.models = listed
+            await it.following.look()
+            assert sorted(it.names) == sorted(names)
 
 
 async def test_a_look_is_repeated_while_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def api(home: Path) -> Iterator[Api]:
     with tool_caller() as url:
         settings = home / "trunkcall.yaml"
         settings.write_text(
-            "listen: [{port: 0, apis: [fastchat_openai, landing],"
+            "listen: [{port: 0, apis: [fastchat_openai, web, landing],"
             " options: {fastchat_openai: {templates: {vectors: zero_shot}}}}]\n"
             "models:\n"
             "  vectors: {source: pocket, options: {embeddings: true}}\n"
@@ -429,28 +429,10 @@ def test_it_speaks_tls_and_to_other_origins(tmp_path: Path, controller: Peer) ->
             assert answer.parse().choices[0].message.content == "Hello wörld"
 
 
-@pytest.mark.parametrize("command", ["gradio_web_server", "gradio_web_server_multi"])
-def test_a_web_server_has_the_models_until_its_page_is_here(tmp_path: Path, controller: Peer, command: str) -> None:
-    users = tmp_path / "users"
-    users.write_text("ann:s3cret")
-    arguments = ("--controller-url", controller.url, "--model-list-mode", "reload", "--gradio-auth-path", str(users))
-    with started(tmp_path / "as", *arguments, command=command) as web:
-        status, headers, page = web.raw("GET", "/")
-        assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
-        assert b"Trunkcall" in page
-        assert web.get("/v1/models")[0] == 401
-        assert web.post("/api/v1/token_check", {"prompts": []})[0] == 401
-        status, found = web.get("/v1/models", authorization="Bearer s3cret")
-        assert [card["id"] for card in found["data"]] == ["tinyrand"]
-        said = (tmp_path / "as" / "log").read_text()
-        assert "the chat page comes with a later version" in said
-        assert "s3cret" not in said
-
-
 def test_in_up_all_routes_ask_for_the_key(serve: Any, tmp_path: Path) -> None:
     settings = tmp_path / "trunkcall.yaml"
     settings.write_text(
-        "listen: [{port: 0, apis: [fastchat_openai, landing], options: {fastchat_openai: {errors: openai}}}]\n"
+        "listen: [{port: 0, apis: [fastchat_openai, web, landing], options: {fastchat_openai: {errors: openai}}}]\n"
         "keys: [env:K]\nmodels: {d: debug}\npocket: false\n"
     )
     server = serve("--config", str(settings), env={"K": "secret"})

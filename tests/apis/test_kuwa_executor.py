@@ -442,6 +442,13 @@ async def test_only_who_may_register_can_end_it() -> None:
     assert (reply.status, reply.body) == (403, b'{"detail":"not from there"}')
 
 
+async def test_a_page_of_another_site_neither_ends_it_nor_aborts() -> None:
+    async with executor(kuwa_debug()) as running:
+        for path in ("/shutdown", "/chat/abort"):
+            assert (await ask(running.url, "GET", path, headers=b"sec-fetch-site: cross-site\r\n")).status == 403
+        assert (await running.say("hello")).text == "hello"
+
+
 SETTINGS = """\
 listen:
   - 127.0.0.1:0

@@ -1,4 +1,4 @@
-"""The landing page, /health and /ready: what a browser and a load balancer are told."""
+"""/health and /ready: what a load balancer is told, and whom names are for."""
 
 from __future__ import annotations
 
@@ -76,16 +76,8 @@ def test_names_are_for_those_who_may_use_them(serve: Serve) -> None:
     root = server.post("/admin/keys", {"name": "root", "role": "admin"})[2]["secret"]
     bearer = {"authorization": f"Bearer {root}"}
     user = server.post("/admin/keys", {"name": "ann", "models": ["d"]}, **bearer)[2]["secret"]
-    for key, page, failed in (
-        (root, {"<td>d<", "<td>secret<"}, ["secret"]),
-        (user, {"<td>d<"}, []),
-        ("", set[str](), []),
-        ("wrong", set[str](), []),
-    ):
+    for key, failed in ((root, ["secret"]), (user, []), ("", []), ("wrong", [])):
         shown = {"authorization": f"Bearer {key}"} if key else {}
-        text = server.request("GET", "/", headers=shown)[2].decode()
-        assert {name for name in ("<td>d<", "<td>secret<") if name in text} == page
-        assert ("secret" in text) == ("<td>secret<" in page)
 
         def ready(shown: dict[str, str] = shown) -> Any:
             told = json.loads(server.request("GET", "/ready", headers=shown)[2])
@@ -97,7 +89,6 @@ def test_names_are_for_those_who_may_use_them(serve: Serve) -> None:
         told = eventually(ready)
         assert told["failed_models"] == failed
         assert ("secret" in str(told)) == bool(failed)
-    assert b"Bearer KEY" in server.request("GET", "/")[2]
 
 
 def test_health_and_readiness_of_a_server(serve: Serve) -> None:
@@ -111,7 +102,6 @@ def test_health_and_readiness_of_a_server(serve: Serve) -> None:
         status, headers, body = server.request("HEAD", path)
         assert (status, body) == (200, b"")
         assert int(headers["content-length"]) > 0
-    assert "broken" in server.request("GET", "/")[2].decode()
 
 
 class Asked:

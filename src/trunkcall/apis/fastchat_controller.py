@@ -16,8 +16,8 @@ import msgspec
 from trunkcall.apis.fastchat_asking import Asking
 from trunkcall.apis.fastchat_beats import Beats, DispatchMethod, Standing, why_unreachable
 from trunkcall.apis.fastchat_serving import WorkerRoutes
-from trunkcall.apis.own_page import check_own_page
 from trunkcall.control.calls import GenerateCall
+from trunkcall.control.own_page import check_own_page
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log

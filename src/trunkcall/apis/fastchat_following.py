@@ -32,12 +32,12 @@ _listed = msgspec.json.Decoder(_Listed)
 
 
 class Following:
-    """One controller at `url`, whose models are called through it.
+    """One controller at `url`, whose models are called through it; once: those of its first list, and no others later.
 
     Raises ServingError (bad_request) for what is no URL of one.
     """
 
-    def __init__(self, registry: Registry, url: str) -> None:
+    def __init__(self, registry: Registry, url: str, *, once: bool = False) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
             raise ServingError(
@@ -55,6 +55,9 @@ class Following:
         """The last of those begun that asked for a refresh."""
         self._failure: ServingError | None = None
         self._refused: set[str] = set()
+        self._once = once
+        self._first: frozenset[str] = frozenset()
+        """Of the first list that was not empty."""
 
     async def live(self) -> None:
         """Look again and again until cancelled."""
@@ -96,7 +99,9 @@ class Following:
         if self._failure is not None:
             log.info("the controller at %s answers again", self.url)
         self._failure = None
-        self._agree([name for name in names if name])
+        listed = [name for name in names if name]
+        self._first = self._first or frozenset(listed)
+        self._agree([name for name in listed if name in self._first] if self._once else listed)
 
     async def _refresh(self) -> None:
         try:

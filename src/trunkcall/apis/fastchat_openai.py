@@ -37,14 +37,16 @@ _Emit = type[codec.ChatAnswer | codec.CompletionAnswer]
 class FastChatOpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A listener's options of this api.
 
-    controller: URL of a FastChat controller whose models are served beside those of this process; errors: in whose
-    shape they are told; open: the routes below /api/v1 ask for no key, as in FastChat; defaults: by model, instead of
-    FastChat's temperature of 0.7, which some models refuse; templates: names of FastChat's conversation templates for
-    models without a chat template; stream_timeout: seconds that the controller's workers may
-    be silent in a stream; embedding_batch: most texts that they are sent in one call.
+    controller: URL of a FastChat controller whose models are served beside those of this process; once: those that it
+    lists at first, and none that it gets later; errors: in whose shape they are told; open: the routes below /api/v1
+    ask for no key, as in FastChat; defaults: by model, instead of FastChat's temperature of 0.7, which some models
+    refuse; templates: names of FastChat's conversation templates for models without a chat template; stream_timeout:
+    seconds that the controller's workers may be silent in a stream; embedding_batch: most texts that they are sent in
+    one call.
     """
 
     controller: str = ""
+    once: bool = False
     errors: Literal["fastchat", "openai"] = "fastchat"
     open: bool = False
     defaults: dict[str, codec.Defaults] = {}
@@ -70,7 +72,9 @@ class FastChatOpenAI:
         self._words = codec.FASTCHAT if options.errors == "fastchat" else codec.OPENAI
         self._defaults = options.defaults
         self._templates = {model: named(name) for model, name in options.templates.items()}
-        self._following = Following(services.registry, options.controller) if options.controller else None
+        self._following = (
+            Following(services.registry, options.controller, once=options.once) if options.controller else None
+        )
         calls = {"stream_timeout": options.stream_timeout, "embedding_batch": options.embedding_batch}
         services.registry.call_with(SCHEME, {name: value for name, value in calls.items() if value is not None})
         self.open_paths = _OPEN_PATHS if options.open else frozenset[str]()

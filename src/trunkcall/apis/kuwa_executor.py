@@ -19,6 +19,7 @@ from trunkcall.apis.kuwa_registration import Registration, registered_base
 from trunkcall.apis.kuwa_slots import Slots
 from trunkcall.control.calls import GenerateCall
 from trunkcall.control.dispatch import Lease
+from trunkcall.control.own_page import check_own_page
 from trunkcall.control.pool import Pool
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
@@ -233,6 +234,8 @@ class KuwaExecutor:
         return msgspec.structs.replace(request, credential=Secret(token) if token else None)
 
     async def _abort(self, exchange: Exchange, endpoint: int) -> None:
+        # A GET that changes something: a browser sends it for any page.
+        check_own_page(exchange)
         calls = self._slots.of(endpoint)
         for call in calls:
             self._serving.cut(call, ServingError("cancelled", "the call was aborted"))
@@ -256,6 +259,7 @@ class KuwaExecutor:
 
     async def _shut_down(self, exchange: Exchange) -> None:
         self._may_register(exchange)
+        check_own_page(exchange)
         log.info("told to end by %s", exchange.client)
         await exchange.respond(Response(200, b'{"msg":"Shutting down..."}'))
         self._stop()

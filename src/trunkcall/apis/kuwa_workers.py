@@ -11,7 +11,7 @@ from trunkcall.apis import kuwa_debug_page as debug_page
 from trunkcall.apis.kuwa_http import answering, form_of, word
 from trunkcall.apis.kuwa_records import SCHEME, Record, Records, State, check_endpoint, origin_of, read_state
 from trunkcall.apis.kuwa_reservations import Id
-from trunkcall.apis.own_page import check_own_page
+from trunkcall.control.own_page import check_own_page
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log

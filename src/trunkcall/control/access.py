@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol, runtime_checkable
 
 from trunkcall.control.keyring import Account, Keyring
+from trunkcall.control.own_page import Pages
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.log import log
 from trunkcall.core.ports import Api, Exchange
@@ -19,9 +20,11 @@ from trunkcall.core.ports import Api, Exchange
 Guard = Callable[[Exchange, Api], None]
 
 _OPEN_APIS: Final = frozenset({"landing"})
-"""Health checks and the landing page answer without a key, and tell less then."""
+"""Health checks answer without a key, and tell less then."""
 _ADMIN_APIS: Final = frozenset({"admin", "vllm"})
 """What is not open of these is for administrators."""
+_TELLING: Final = frozenset({"/web/api/session"})
+"""Open paths that tell whether a key is right: guesses are in the log like those that are refused."""
 _LOG_EVERY: Final = 1.0
 """Seconds between two lines about refused keys, so that guessing does not fill the disk."""
 
@@ -55,12 +58,15 @@ class Access:
         """
         if not self._keyring.closed:
             return
-        secret = _secret(exchange)
-        account = self._keyring.account(secret) if secret else None
+        secret, account = self._shown(exchange)
         if account is None or account.disabled or _has_expired(account):
-            if api.name in _OPEN_APIS or _is_open(exchange, api):
+            refusal = self._refusal(secret, account)
+            is_open = api.name in _OPEN_APIS or _is_open(exchange, api)
+            if secret and (not is_open or exchange.path in _TELLING):
+                self._log(exchange, secret, refusal)
+            if is_open:
                 return
-            raise self._refusal(exchange, secret, account)
+            raise refusal
         exchange.principal = account.name
         if api.name in _ADMIN_APIS and not _is_open(exchange, api):
             self.admin(exchange)
@@ -73,7 +79,16 @@ class Access:
                 f"the key {exchange.principal!r} may ask models only; this needs a key with the role admin",
             )
 
-    def _refusal(self, exchange: Exchange, secret: bytes, account: Account | None) -> ServingError:
+    def _shown(self, exchange: Exchange) -> tuple[bytes, Account | None]:
+        """The key that a caller shows, and whose it is."""
+        secret = b""
+        for secret in _secrets(exchange):
+            account = self._keyring.account(secret) if secret else None
+            if account is not None:
+                return secret, account
+        return secret, None
+
+    def _refusal(self, secret: bytes, account: Account | None) -> ServingError:
         if not secret:
             return ServingError(
                 "unauthenticated", "this server needs an API key: send it as `Authorization: Bearer KEY`"
@@ -85,17 +100,16 @@ class Access:
         else:
             when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(account.entry.expires_at))
             said = f"the API key {account.name!r} expired at {when}; ask for a new one"
-        self._log(exchange, secret, said)
         return ServingError("unauthenticated", said)
 
-    def _log(self, exchange: Exchange, secret: bytes, said: str) -> None:
+    def _log(self, exchange: Exchange, secret: bytes, refusal: ServingError) -> None:
         now = time.monotonic()
         if now < self._silent_until:
             self._unsaid += 1
             return
         more = f"; {self._unsaid} more were refused since the line before" if self._unsaid else ""
         digest = hashlib.sha256(secret).hexdigest()[:6]
-        log.warning("refused %s: %s (sha256 %s…)%s", exchange.client, said, digest, more)
+        log.warning("refused %s: %s (sha256 %s…)%s", exchange.client, refusal.message, digest, more)
         self._silent_until = now + _LOG_EVERY
         self._unsaid = 0
 
@@ -186,12 +200,13 @@ def guard(
     access: Access,
     networks: Sequence[str] = (),
     hosts: Hosts | None = None,
+    pages: Pages | None = None,
     refused: Callable[[str, Kind], None] = lambda api, kind: None,
 ) -> Guard:
     """What a listener asks of every request before its api sees it.
 
-    networks: those that may call, empty for all; hosts: None for a listener that is not on loopback; refused: told of
-    callers that are turned away, by the name of the api and the error's kind.
+    networks: those that may call, empty for all; hosts: None for a listener that is not on loopback; pages: None for
+    all; refused: told of callers that are turned away, by the name of the api and the error's kind.
     """
     check_network = allow_calls(networks) if networks else None
 
@@ -201,6 +216,8 @@ def guard(
                 check_network(exchange)
             if hosts is not None and access.open:
                 hosts.check(exchange)
+            if pages is not None and access.open:
+                pages.check(exchange)
             access.check(exchange, api)
         except ServingError as error:
             refused(api.name, error.kind)
@@ -235,22 +252,24 @@ def _is_open(exchange: Exchange, api: Api) -> bool:
     return exchange.path in api.open_paths or f"{exchange.method} {exchange.path}" in api.open_paths
 
 
-def _secret(exchange: Exchange) -> bytes:
-    """The key that a caller shows: a bearer's, the password of HTTP basic, what its SDK calls an API key, or what
-    follows any other word, as h2oGPT sends `USER KEY`.
+def _secrets(exchange: Exchange) -> tuple[bytes, ...]:
+    """What a caller may mean by its key: a bearer's, HTTP basic's `USER:PASSWORD` or its password with whatever user,
+    what its SDK calls an API key, or what follows any other word, as h2oGPT sends `USER KEY`.
     """
     scheme, _, value = (exchange.header(b"authorization") or b"").partition(b" ")
     match scheme.lower():
         case b"bearer":
-            return value.strip()
+            return (value.strip(),)
         case b"basic":
-            return _password(value)
+            pair = _decoded(value)
+            _, colon, password = pair.partition(b":")
+            return (pair, password) if colon else ()
         case _:
-            return exchange.header(b"x-api-key") or exchange.header(b"api-key") or value.strip()
+            return (exchange.header(b"x-api-key") or exchange.header(b"api-key") or value.strip(),)
 
 
-def _password(value: bytes) -> bytes:
+def _decoded(value: bytes) -> bytes:
     try:
-        return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+        return base64.b64decode(value.strip(), validate=True)
     except binascii.Error:
         return b""

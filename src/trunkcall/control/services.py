@@ -39,7 +39,7 @@ class Services(msgspec.Struct, frozen=True):
 
     condition: how the process does by now; may_register: raises ServingError
     (forbidden) for a caller whose workers are not wanted on this listener; stop: end the server
-    in order.
+    in order; apis: what the listener serves, by name.
     """
 
     serving: Serving
@@ -50,6 +50,7 @@ class Services(msgspec.Struct, frozen=True):
     condition: Callable[[], Condition]
     may_register: Callable[[Exchange], None]
     stop: Callable[[], None]
+    apis: tuple[str, ...] = ()
 
 
 BuildApi = Callable[..., Api]

@@ -1,0 +1,127 @@
+"""Several answers over one connection: each whole, apart from the others, and stopped by itself."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from running import Server, eventually
+from web_browser import chromium
+
+SLOW = "slow=debug:0.05"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
+    home = tmp_path_factory.mktemp("home")
+    with Server("--no-pocket", "--model", "quick=debug", "--model", SLOW, home=home) as running:
+        yield running
+
+
+def question(model: str, text: str, **more: Any) -> dict[str, Any]:
+    body = {"model": model, "stream": True, "messages": [{"role": "user", "content": text}], **more}
+    return {"path": "/v1/chat/completions", "body": body}
+
+
+def asked(server: Server, *questions: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """All events of the stream."""
+    status, headers, data = server.request("POST", "/web/api/ask", {"questions": list(questions)})
+    assert (status, headers["content-type"]) == (200, "text/event-stream")
+    found: list[tuple[str, dict[str, Any]]] = []
+    for frame in data.decode().removesuffix("\n\n").split("\n\n"):
+        event, told = frame.split("\n")
+        found.append((event.removeprefix("event: "), json.loads(told.removeprefix("data: "))))
+    return found
+
+
+def said(events: list[tuple[str, dict[str, Any]]], part: int) -> str:
+    body = "".join(told["text"] for event, told in events if event == "body" and told["part"] == part)
+    chunks = [json.loads(line[6:]) for line in body.splitlines() if line.startswith("data: {")]
+    return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk["choices"])
+
+
+def test_each_answer_is_whole_and_a_refusal_is_its_own(server: Server) -> None:
+    events = asked(server, question("quick", "one ünö"), question("nobody", "two"), question("slow", "three"))
+    assert events[0][0] == "stream"
+    heads = {told["part"]: told for event, told in events if event == "head"}
+    assert [heads[part]["status"] for part in range(3)] == [200, 404, 200]
+    assert (said(events, 0), said(events, 2)) == ("one ünö", "three")
+    refusal = json.loads("".join(told["text"] for event, told in events if event == "body" and told["part"] == 1))
+    assert "nobody" in refusal["error"]["message"]
+    assert sorted(told["part"] for event, told in events if event == "end") == [0, 1, 2]
+    ids = {heads[part]["headers"]["x-trunkcall-request-id"] for part in (0, 2)}
+    stories = {story["id"] for story in server.get("/admin/requests")["requests"]}
+    assert len(ids) == 2 and ids <= stories
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [({}, "questions"), ({"questions": []}, "questions"), ({"questions": [{"path": "/admin/models", "body": {}}]}, "path"),
+     ({"questions": [{"path": "/v1/completions", "body": {}}] * 17}, "questions")],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_refused(server: Server, body: Any, field: str) -> None:
+    status, _, told = server.post("/web/api/ask", body)
+    assert status == 400 and field in told["error"]["param"]
+
+
+def running_now(server: Server) -> int:
+    return sum(r["in_flight"] for model in server.get("/admin/models")["models"] for r in model["replicas"])
+
+
+def test_one_is_stopped_and_the_others_go_on(server: Server) -> None:
+    body = {"questions": [question("slow", "a" * 400), question("slow", "word " * 20)]}
+    request = Request(
+        f"{server.url}/web/api/ask", json.dumps(body).encode(), {"content-type": "application/json"}, method="POST"
+    )
+    with urlopen(request, timeout=30) as answer:
+        answer.readline()
+        name = json.loads(answer.readline().removeprefix(b"data: "))["stream"]
+        eventually(lambda: running_now(server) == 2)
+        assert server.post("/web/api/ask/stop", {"stream": name, "part": 0})[0] == 200
+        eventually(lambda: running_now(server) == 1)
+        rest = answer.read().decode()
+    assert '"part":1,"text":"data: [DONE]' in rest or "[DONE]" in rest
+    stories = server.get("/admin/requests")["requests"][:2]
+    assert sorted(story["error"] for story in stories) == ["", "cancelled"]
+    assert server.post("/web/api/ask/stop", {"stream": name, "part": 1})[0] == 404
+
+
+def test_who_leaves_stops_all(server: Server) -> None:
+    body = {"questions": [question("slow", "a" * 400)] * 3}
+    request = Request(
+        f"{server.url}/web/api/ask", json.dumps(body).encode(), {"content-type": "application/json"}, method="POST"
+    )
+    with urlopen(request, timeout=30) as answer:
+        answer.readline()
+        eventually(lambda: running_now(server) == 3)
+    eventually(lambda: running_now(server) == 0)
+
+
+EIGHT = """async () => {
+  const { askTogether } = await import("/web/lib/answer.js");
+  const asked = Array.from({ length: 8 }, (_, index) => ({
+    model: "slow", messages: [{ role: "user", content: `answer ${index} ` + "x".repeat(index === 3 ? 400 : 20) }],
+  }));
+  const answers = askTogether(asked);
+  while (answers.some((answer) => answer.state.value === "waiting")) await new Promise((next) => setTimeout(next, 20));
+  answers[3].stop();
+  await Promise.all(answers.map((answer) => answer.ended));
+  return answers.map((answer) => [answer.state.value, answer.text.value.slice(0, 8), answer.error.value?.message ?? ""]);
+}"""
+
+
+def test_eight_answers_come_at_once_in_a_browser(server: Server) -> None:
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(server.url)
+        began = time.monotonic()
+        told = page.evaluate(EIGHT)
+        assert time.monotonic() - began < 30
+    assert [state for state, _, _ in told] == ["done"] * 3 + ["stopped"] + ["done"] * 4
+    assert [text for index, (_, text, _) in enumerate(told) if index != 3] == [f"answer {i}" for i in range(8) if i != 3]
+    assert all(error == "" for _, _, error in told)
