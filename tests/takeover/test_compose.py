@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from apis.fastchat_openai_started import Api
 from openai import OpenAI
 from running import eventually
 
@@ -127,17 +128,17 @@ class Containers:
             # The web server's port is its default.
             if "--port" not in command:
                 command += ["--port", str(self._free["7860"])]
-            self.start(name, command)
+            self.start(name, command, service.get("environment"))
 
     def _here(self, word: str) -> str:
         word = word.replace(f"//{CONTROLLER}:", "//127.0.0.1:")
         return re.sub(r"\d{4,5}$", lambda port: str(self._free[port[0]]), word)
 
-    def start(self, name: str, command: list[str]) -> None:
-        """The image's entry point with its environment."""
+    def start(self, name: str, command: list[str], more: dict[str, str] | None = None) -> None:
+        """The image's entry point with its environment, and more of it."""
         home = self._folder / name
         home.mkdir()
-        variables = {key: value.replace("/data", str(home)) for key, value in environment().items()}
+        variables = {key: value.replace("/data", str(home)) for key, value in {**environment(), **(more or {})}.items()}
         log = home / "log"
         with log.open("w") as out:
             child = subprocess.Popen(
@@ -154,6 +155,10 @@ class Containers:
     def _ready(child: subprocess.Popen[bytes], log: Path) -> bool:
         assert child.poll() is None, log.read_text()
         return " is ready" in log.read_text()
+
+    def data(self, name: str) -> Path:
+        """What a service has in place of /data."""
+        return self._folder / name
 
     def end(self) -> None:
         """All have to end when they are told to."""
@@ -197,3 +202,13 @@ def test_the_commands_of_the_compose_file_serve(containers: Containers) -> None:
                 model="pocket", messages=[{"role": "user", "content": "What is the capital of France?"}], temperature=0
             )
             assert answer.choices[0].message.content == "The capital of France is Paris."
+    web = Api(containers.urls["fastchat-web-server"])
+    assert web.raw("GET", "/")[0] == 200
+    _, session = web.get("/web/api/session")
+    assert (session["pages"], session["conversations"]) == (["battle", "compare", "chat"], True)
+    said = {"conversation_id": "c", "model": "pocket", "messages": [{"role": "user", "content": "Hello"}]}
+    json_body = {"content-type": "application/json"}
+    status, told = web.post("/web/api/conversations", {**said, "start": 1, "finish": 2}, **json_body)
+    assert (status, told) == (200, {"logged": True})
+    (log,) = containers.data("fastchat-web-server").glob("conversations/*-conv.json")
+    assert '"type": "chat"' in log.read_text()

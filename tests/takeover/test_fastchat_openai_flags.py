@@ -1,4 +1,4 @@
-"""The command lines of FastChat's OpenAI server and web servers: every flag, the file of endpoints, users, TLS."""
+"""The command line of FastChat's OpenAI server, what its web servers share with it, and the file of endpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from trunkcall import config, plugins
-from trunkcall.app import banner
 from trunkcall.config import Flags, load
 from trunkcall.core.errors import ServingError
 from trunkcall.takeover import fastchat_openai_api_server, fastchat_web, fastchat_web_multi
@@ -170,75 +169,6 @@ def test_what_is_shown_can_be_started(tmp_path: Path) -> None:
     loaded = load(config=shown, home=tmp_path, environ={}, flags=Flags()).settings
     assert loaded.listen == plan.settings.listen
     assert loaded.models == plan.settings.models
-
-
-# The web servers
-
-
-def test_the_web_server_says_where_its_models_are() -> None:
-    (listener,) = plan_of("web", "--controller http://10.0.0.1:21001").settings.listen
-    told = banner(listener, "http://127.0.0.1:7860", ())
-    assert "Models  those of the controller at http://10.0.0.1:21001\n" in told
-    (listener,) = plan_of("web", "--controller-url=").settings.listen
-    assert "Models  none yet" in banner(listener, "http://127.0.0.1:7860", ())
-
-
-def test_the_web_server_says_what_it_is_now() -> None:
-    for server in ("web", "multi"):
-        plan = plan_of(server)
-        assert "landing" in plan.settings.listen[0].apis
-        assert "comes with a later version" in plan.notes[0]
-
-
-EVERY_FLAG = (
-    "--host h --port 1 --share --controller-url http://c:1 --concurrency-count 20 --model-list-mode reload --moderate"
-    " --show-terms-of-use --gradio-root-path /x --use-remote-storage"
-)
-ARENA = (
-    " --vision-arena --random-questions q --elo-results-file e --leaderboard-table-file l --arena-hard-table a"
-    " --ga-id g --password p --show-visualizer --add-chatgpt --add-claude --add-palm --anony-only-for-proprietary-model"
-)
-
-
-@pytest.mark.parametrize(("server", "line"), [("web", EVERY_FLAG), ("multi", EVERY_FLAG + ARENA)])
-def test_every_flag_is_taken_or_named(server: str, line: str) -> None:
-    notes = "\n".join(plan_of(server, line).notes)
-    mapped = {"--host", "--port", "--controller-url", "--model-list-mode", "--add-chatgpt", "--vision-arena"}
-    for flag in {word for word in line.split() if word.startswith("--")} - mapped:
-        assert flag in notes, flag
-
-
-def test_flags_are_shortened_as_argparse_does() -> None:
-    plan = plan_of("multi", "--controller http://c:1 --model reload --multi --ga x")
-    assert options_of(plan)["controller"] == "http://c:1"
-    assert "--multimodal" in plan.notes[-1]
-
-
-def test_chatgpt_is_two_models() -> None:
-    plan = plan_of("multi", "--add-chatgpt")
-    assert {str(model.sources[0]) for model in plan.settings.models.values()} == {
-        "openai:https://api.openai.com/v1#gpt-3.5-turbo", "openai:https://api.openai.com/v1#gpt-4"}  # fmt: skip
-    with pytest.raises(SystemExit):
-        plan_of("web", "--add-chatgpt")
-
-
-def test_users_are_let_in_by_their_passwords(tmp_path: Path) -> None:
-    users = tmp_path / "users"
-    users.write_text("ann:one, bob:two:2\nann:one\n")
-    plan = plan_of("multi", f"--gradio-auth-path {users} --password page")
-    assert secrets_of(plan) == ["page", "one", "two:2"]
-    assert any("API keys" in note for note in plan.notes)
-    assert "two" not in show(plan)
-
-
-@pytest.mark.parametrize("text", [None, "", "ann", "ann:one,bob"])
-def test_a_file_of_users_that_closes_nothing_is_refused(tmp_path: Path, text: str | None) -> None:
-    users = tmp_path / "users"
-    if text is not None:
-        users.write_text(text)
-    with pytest.raises(ServingError, match="--gradio-auth-path") as caught:
-        plan_of("web", f"--gradio-auth-path {users}")
-    assert "one" not in caught.value.message.replace(str(users), "")
 
 
 # The file of endpoints

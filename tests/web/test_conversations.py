@@ -125,6 +125,6 @@ def test_a_full_disk_is_said_and_serving_goes_on(tmp_path: Path) -> None:
         assert (status, told["error"]["kind"]) == (503, "no_capacity")
         assert "No space left on device" in told["error"]["message"]
         assert str(folder) not in told["error"]["message"]
-        assert str(folder) in server.output
         assert server.chat("echo", "Hello")[0] == 200
+    assert str(folder) in server.output
     assert "Traceback" not in server.output

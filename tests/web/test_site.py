@@ -161,7 +161,7 @@ def test_what_an_operator_decides(serve: Serve, tmp_path: Path) -> None:
     settings = tmp_path / "trunkcall.yaml"
     options = {
         "locked": True, "models": ["b", "a", "gone"], "columns": -1, "pages": ["battle", "keys", "models", "chat"],
-        "heading": "Ours", "terms": "Be kind.", "sign_in": "password", "most_characters": 12000, "most_turns": 50,
+        "heading": "Ours", "terms": "Be kind.", "sign_in": "password", "most_characters": 12000, "most_turns": 50, "parameters": {"top_p": 0.5},
         "conversations": str(tmp_path / "log"),
     }  # fmt: skip
     main = {"port": 0, "options": {"web": options}}

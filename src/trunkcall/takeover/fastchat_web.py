@@ -14,8 +14,9 @@ NAME: Final = "fastchat.serve.gradio_web_server"
 def read(arguments: Sequence[str]) -> Plan:
     """The server; ends the process for --help and wrong use.
 
-    Raises ServingError for a file of endpoints or of users that cannot be used.
+    Raises ServingError for a file of endpoints or of users, or a folder of logs, that cannot be used.
     """
-    from trunkcall.takeover.fastchat_web_serving import new_parser, serve
+    from trunkcall.takeover.fastchat_web_flags import new_parser
+    from trunkcall.takeover.fastchat_web_serving import serve
 
     return serve(new_parser(NAME).parse_args(arguments))

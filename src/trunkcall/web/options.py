@@ -19,7 +19,7 @@ class SiteOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order, empty for all; conversations: the folder where chats and votes are noted, empty for nowhere; heading, terms:
     texts above the chat, and what must be accepted once; sign_in: what the form asks for where a key is needed, a
     password with its user's name being sent as HTTP basic; most_characters, most_turns: of a question and of a
-    conversation.
+    conversation; parameters: of sampling, with which a new conversation begins, by the names of the OpenAI API.
     """
 
     locked: bool = False
@@ -32,3 +32,4 @@ class SiteOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sign_in: SignIn = "key"
     most_characters: _Amount | None = None
     most_turns: _Amount | None = None
+    parameters: dict[str, float] = {}

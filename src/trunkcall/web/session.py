@@ -40,6 +40,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     terms: str
     most_characters: int | None
     most_turns: int | None
+    parameters: dict[str, float]
 
 
 def session(services: Services, options: SiteOptions, exchange: Exchange) -> Session:
@@ -64,6 +65,7 @@ def session(services: Services, options: SiteOptions, exchange: Exchange) -> Ses
         terms=options.terms,
         most_characters=options.most_characters,
         most_turns=options.most_turns,
+        parameters=options.parameters,
     )
 
 
