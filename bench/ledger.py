@@ -1,13 +1,12 @@
 """The ledger with a million rows on both databases: times of importing, of sums, of single requests and of backups.
 
-`python -m bench.ledger [--rows N] [--postgresql]`
+`python -m bench.ledger [--rows N] [--keys N] [--models N] [--postgresql]`
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from trunkcall.store.journal import Close, FileJournal, Row, _close_row
 from trunkcall.store.retention import prune
 
 DAYS = 30
-MODELS, KEYS, REPLICAS = 10, 50, 4
+REPLICAS = 4
 PROTOCOLS = ("openai", "tgi", "kuwa")
 USAGE: tuple[tuple[tuple[str, ...], float | None], ...] = (
     (("model",), None),
@@ -41,33 +40,47 @@ USAGE: tuple[tuple[tuple[str, ...], float | None], ...] = (
     (("hour",), 7),
     (("model",), 1),
     (("key",), 10.3),
+    (("key", "model", "error"), None),
+    (("key", "model", "error"), 20.3),
+    (("key", "error", "day"), None),
+    (("replica", "error", "hour"), 7),
     (("key", "replica"), None),
+    (("key", "replica"), 20.3),
+    (("key", "model", "replica", "protocol", "error"), None),
 )
-"""Groups, and days back; the last has two facets and is read from single requests."""
+"""Groups, and days back."""
 WHY = "least_loaded: 3 in flight, 2 others with 4 and 7"
 
 
-def row(sequence: int, opened_at: float, chance: random.Random) -> Close:
-    """A request such as a team's server has."""
-    model = f"model-{int(chance.paretovariate(1)) % MODELS}"
+class Team(msgspec.Struct, frozen=True):
+    """Who uses the server, and what."""
+
+    keys: int
+    models: int
+
+
+def row(sequence: int, opened_at: float, team: Team, chance: random.Random) -> Close:
+    """A request such as a team's server has, but that each key uses every protocol, model and replica."""
+    model = f"model-{int(chance.paretovariate(1)) % team.models}"
     error = "" if chance.random() > 0.02 else chance.choice(("upstream_error", "overloaded", "cancelled"))
     return Close(
         sequence=sequence, id=f"{sequence:032x}", model=model, replica=f"{model}/{sequence % REPLICAS}",
-        protocol=PROTOCOLS[sequence % 7 % 3], key=f"key-{chance.randrange(KEYS)}", stream=sequence % 2 == 0,
+        protocol=PROTOCOLS[sequence % 7 % 3], key=f"key-{chance.randrange(team.keys)}", stream=sequence % 2 == 0,
         opened_at=opened_at, prompt_tokens=chance.randrange(2000), completion_tokens=chance.randrange(500),
         cached_tokens=None, first_token_ms=chance.random() * 100, total_ms=chance.random() * 5000, finish="stop",
         error=error, status=200, dropped="", attempts=1, estimated=False, queue_ms=0.04, why=WHY, cost=0.001,
     )  # fmt: skip
 
 
-def write_journal(directory: Path, rows: int, now: float) -> int:
+def write_journal(directory: Path, rows: int, team: Team, now: float) -> int:
     """Parts as a writer would have left them; returns their bytes."""
     directory.mkdir()
     chance = random.Random(1)
     encoder = msgspec.json.Encoder()
     size = 0
     for part in range(0, rows, 50_000):
-        made = [row(n, now - DAYS * 86400 * (1 - n / rows), chance) for n in range(part, min(part + 50_000, rows))]
+        numbers = range(part, min(part + 50_000, rows))
+        made = [row(n, now - DAYS * 86400 * (1 - n / rows), team, chance) for n in numbers]
         size += (directory / f"bench.e.{part // 50_000 + 1:06d}.jsonl").write_bytes(encoder.encode_lines(made))
     return size
 
@@ -83,10 +96,10 @@ def best(work: Callable[[], Any], times: int = 5) -> str:
     return f"{wall * 1000:.1f} ms ({cpu * 1000:.1f} CPU)"
 
 
-def measure(name: str, url: str, home: Path, rows: int, now: float) -> list[tuple[str, str, str]]:
+def measure(name: str, url: str, home: Path, rows: int, team: Team, now: float) -> list[tuple[str, str, str]]:
     """One database's figures."""
     journal = home / "journal"
-    size = write_journal(journal, rows, now)
+    size = write_journal(journal, rows, team, now)
     began, cpu_began = time.perf_counter(), time.process_time()
     assert Importer(journal, url).import_now() == rows
     took, cpu = time.perf_counter() - began, time.process_time() - cpu_began
@@ -161,36 +174,31 @@ def journal_cost(where: Path) -> list[tuple[str, str, str]]:
 @contextmanager
 def postgresql() -> Iterator[str]:
     """A private server's URL."""
-    from tests.store.postgresql import find_initdb, make_cluster
+    from tests.store.postgresql import running_cluster
 
-    initdb = find_initdb()
-    if initdb is None:
-        raise SystemExit("PostgreSQL's server binaries are missing (Debian: postgresql)")
-    cluster, where = make_cluster(initdb)
-    try:
+    with running_cluster() as cluster:
         yield cluster.database()
-    finally:
-        cluster.stop()
-        shutil.rmtree(where)
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--keys", type=int, default=50)
+    parser.add_argument("--models", type=int, default=10)
     parser.add_argument("--postgresql", action="store_true", help="on PostgreSQL too")
     given = parser.parse_args()
-    now = time.time()
+    now, team = time.time(), Team(given.keys, given.models)
     with tempfile.TemporaryDirectory() as where:
         show(journal_cost(Path(where) / "noted"), given.rows)
         home = Path(where) / "sqlite"
         home.mkdir()
-        show(measure("SQLite", f"sqlite:///{home / 'ledger.db'}", home, given.rows, now), given.rows)
+        show(measure("SQLite", f"sqlite:///{home / 'ledger.db'}", home, given.rows, team, now), given.rows)
         if given.postgresql:
             home = Path(where) / "postgresql"
             home.mkdir()
             with postgresql() as url:
-                show(measure("PostgreSQL", url, home, given.rows, now), given.rows)
+                show(measure("PostgreSQL", url, home, given.rows, team, now), given.rows)
 
 
 def show(lines: list[tuple[str, str, str]], rows: int) -> None:

@@ -122,9 +122,7 @@ def ledger_of(tmp_path: Path) -> Store:
 
 
 def live(home: Path, seconds: float, kill: bool, quick: int, slow: int) -> Life:
-    server = Server(*MODELS, home=home)
-    try:
-        server.wait_ready()
+    with Server(*MODELS, home=home) as server:
         clients = Clients(server)
         with Lag() as lag:
             clients.start(quick, "quick", 3, stream=False)
@@ -139,8 +137,6 @@ def live(home: Path, seconds: float, kill: bool, quick: int, slow: int) -> Life:
                 server.process.wait(10)
         clients.stop()
         return Life(clients.received, killed, WINDOW * 3 + lag.worst * 2)
-    finally:
-        server.stop()
 
 
 def check(store: Store, lives: list[Life], strangers: int) -> dict[str, int]:

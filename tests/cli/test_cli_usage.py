@@ -111,7 +111,7 @@ def test_what_retention_took_is_told(cli: Any, home: Home, filled: float) -> Non
     found = cli("usage", "--since", f"{filled + 3:.0f}", "--csv")
     assert found.stderr.endswith("UTC: only whole hours or days of it are kept\n")
     assert len(found.stdout.splitlines()) == 3
-    found = cli("usage", "--since", "3d", "--by", "key,replica")
+    found = cli("usage", "--since", "3d", "--by", "hour,key,replica")
     assert found.stderr.endswith("UTC: more was asked for than is kept\n")
     assert found.stdout.startswith("nothing was used ")
 

@@ -21,7 +21,7 @@ from trunkcall.core.meter import Meter
 from trunkcall.store.database import connect, sqlite_path
 from trunkcall.store.importer import Importer
 from trunkcall.store.journal import Close, FileJournal, Open, Row
-from trunkcall.store.rollups import COUNTED, Changes
+from trunkcall.store.rollups import CELL, COUNTED, SUMS, Changes, Counted
 
 
 def meter(name: str, **given: Any) -> Meter:
@@ -69,11 +69,15 @@ class Store:
             return database.query(statement, parameters)
 
     def rows(self, columns: str = "*") -> list[tuple[Any, ...]]:
-        return self.query(f"SELECT {columns} FROM requests ORDER BY writer, epoch, sequence")
+        return self.query(f"SELECT {columns} FROM requests ORDER BY epoch, sequence")
 
     def run(self, statement: str) -> None:
         with contextlib.closing(connect(self.url)) as database:
             database.run(statement, [()])
+
+    def run_all(self, into: str, rows: Sequence[Sequence[Any]]) -> None:
+        with contextlib.closing(connect(self.url)) as database:
+            database.run(f"{into} VALUES ({', '.join('?' * len(rows[0]))})", rows)
 
     def write_part(self, part: int, rows: Sequence[Row], torn: bytes = b"", name: str = "w.e") -> Path:
         """A part of a writer that is gone (it has no lock)."""
@@ -85,13 +89,10 @@ class Store:
     def check_rollups(self) -> None:
         """The sums are what the requests that have ended come to."""
         changes = Changes()
-        for row in self.query(f"SELECT {', '.join(COUNTED)} FROM requests WHERE closed"):
-            changes.add(row)
-        found = {
-            row[:5]: row[5:]
-            for row in self.query("SELECT * FROM rollups ORDER BY facet, span, start, model, value")
-            if any(row[5:])
-        }
+        changes.add(Counted(*row) for row in self.query(f"SELECT {', '.join(COUNTED)} FROM requests WHERE closed"))
+        size = len(CELL)
+        rows = self.query(f"SELECT {', '.join((*CELL, *SUMS))} FROM rollups ORDER BY {', '.join(CELL)}")
+        found = {row[:size]: row[size:] for row in rows if any(row[size:])}
         expected = changes.cells()
         assert list(found) == list(expected)
         for cell, sums in expected.items():

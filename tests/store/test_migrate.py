@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from trunkcall.store.database import connect
 from trunkcall.store.ledger import usage
 from trunkcall.store.migrate import migrate
 from trunkcall.store.revision import bring_up_to_date, revision
+from trunkcall.store.rollups import DAY, HOUR
 from trunkcall.store.schema import metadata
 
 
@@ -85,6 +87,53 @@ def test_what_an_earlier_version_noted_is_summed_up(bare: str, tmp_path: Path) -
     assert store.query("SELECT asked, why, resumes, resumed, cost, queue_ms FROM requests WHERE sequence = 3") == [
         ("", "", 0, "", 0.0, None)
     ]
+
+
+def test_sums_of_what_retention_has_taken_are_carried_over(bare: str, tmp_path: Path) -> None:
+    move(bare, "0002")
+    store = Store(tmp_path, bare)
+    midnight = int(NOON // DAY * DAY)
+    taken, left = midnight - DAY, midnight + 5 * HOUR
+    rows = [(facet, HOUR, start, "m", value, 2, 1, 3.5) for start in (taken, midnight, left) for facet, value in VALUES]
+    rows += [(facet, DAY, taken, "m", value, 2, 1, 3.5) for facet, value in VALUES]
+    rows += [(facet, DAY, midnight, "m", value, 4, 2, 7.0) for facet, value in VALUES]
+    store.run_all("INSERT INTO rollups (facet, span, start, model, value, requests, failed, cost)", rows)
+    store.run_all("INSERT INTO pruned (span, before)", [(0, left)])
+    store.run_all(
+        "INSERT INTO requests (writer, epoch, sequence, model, replica, protocol, key, error, opened_at, cost, closed)",
+        [("w", "e", n, "m", "m-1", "openai", "k", "x" if n else "", left + n, 1.75, True) for n in range(2)],
+    )
+    migrate(bare)
+    assert store.query("SELECT requests.epoch, writer, epochs.epoch FROM requests JOIN epochs ON number = requests.epoch") == [
+        (1, "w", "e"), (1, "w", "e")
+    ]  # fmt: skip
+    for by in (("model",), ("key",), ("replica",), ("key", "replica")):
+        total = usage(bare, by=by).total
+        assert (total.requests, total.failed, total.cost) == (6, 3, 10.5)
+    assert [(row.key, row.replica, row.requests) for row in usage(bare, by=("key", "replica")).rows] == [
+        ("k", "", 4), ("k", "m-1", 2)
+    ]  # fmt: skip
+    assert [(row.day, row.key, row.error, row.requests) for row in usage(bare, by=("day", "key", "error")).rows] == [
+        (day_of(taken), "k", "", 2), (day_of(midnight), "k", "", 3), (day_of(midnight), "k", "x", 1)
+    ]  # fmt: skip
+    assert [(row.hour, row.requests) for row in usage(bare, by=("hour",)).rows] == [
+        (f"{datetime.fromtimestamp(start, UTC):%Y-%m-%dT%H:00Z}", 2) for start in (taken, midnight, left)
+    ]
+    move(bare, "0002", down=True)
+    found = store.query(
+        f"SELECT facet, start, sum(requests), sum(failed) FROM rollups WHERE span = {DAY} GROUP BY 1, 2"
+    )
+    assert {(str(facet), int(start)): (int(count), int(failed)) for facet, start, count, failed in found} == {
+        (facet, start): counts for facet, _ in VALUES for start, counts in ((taken, (2, 1)), (midnight, (4, 2)))
+    }
+    assert store.query("SELECT writer, epoch, sequence FROM requests ORDER BY 3") == [("w", "e", 0), ("w", "e", 1)]
+
+
+VALUES = (("key", "k"), ("replica", "m-1"), ("protocol", "openai"), ("error", "x"))
+
+
+def day_of(moment: int) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}"
 
 
 def test_there_is_a_way_back(bare: str) -> None:

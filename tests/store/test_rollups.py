@@ -16,26 +16,28 @@ import pytest
 from store.noting import NOON, Store, a_close, an_open, eventually, living
 
 from trunkcall.store.ledger import usage
-from trunkcall.store.rollups import DAY, HOUR, SINGLE, Changes, Piece, counted, pieces
+from trunkcall.store.rollups import DAY, HOUR, SINGLE, WEEK, Changes, Piece, counted, facet, pieces
 
 MOST = 2**40
 
 
 @pytest.mark.parametrize(
-    ("since", "until", "coarsest", "expected"),
+    ("since", "until", "spans", "expected"),
     [
-        (0, 3 * DAY, DAY, [Piece(DAY, 0, 3 * DAY)]),
-        (0, 3 * DAY, HOUR, [Piece(HOUR, 0, 3 * DAY)]),
-        (5, 9, DAY, [Piece(SINGLE, 5, 9)]),
-        (5, 5, DAY, []),
-        (9, 5, DAY, []),
-        (5, 2 * HOUR, DAY, [Piece(SINGLE, 5, HOUR), Piece(HOUR, HOUR, 2 * HOUR)]),
-        (HOUR - 1, HOUR + 1, DAY, [Piece(SINGLE, HOUR - 1, HOUR + 1)]),
-        (0, 9, SINGLE, [Piece(SINGLE, 0, 9)]),
+        (0, 3 * DAY, [DAY, HOUR], [Piece(DAY, 0, 3 * DAY)]),
+        (0, 3 * DAY, [HOUR], [Piece(HOUR, 0, 3 * DAY)]),
+        (5, 9, [DAY, HOUR], [Piece(SINGLE, 5, 9)]),
+        (5, 5, [DAY, HOUR], []),
+        (9, 5, [DAY, HOUR], []),
+        (5, 2 * HOUR, [DAY, HOUR], [Piece(SINGLE, 5, HOUR), Piece(HOUR, HOUR, 2 * HOUR)]),
+        (HOUR - 1, HOUR + 1, [DAY, HOUR], [Piece(SINGLE, HOUR - 1, HOUR + 1)]),
+        (0, 9, [], [Piece(SINGLE, 0, 9)]),
+        (5, WEEK + DAY, [WEEK, DAY], [Piece(SINGLE, 5, DAY), Piece(DAY, DAY, WEEK + DAY)]),
+        (0, 2 * WEEK + 5, [WEEK, DAY], [Piece(WEEK, 0, 2 * WEEK), Piece(SINGLE, 2 * WEEK, 2 * WEEK + 5)]),
         (
             DAY - HOUR - 1,
             2 * DAY + HOUR + 1,
-            DAY,
+            [DAY, HOUR],
             [
                 Piece(SINGLE, DAY - HOUR - 1, DAY - HOUR),
                 Piece(HOUR, DAY - HOUR, DAY),
@@ -46,20 +48,40 @@ MOST = 2**40
         ),
     ],
 )
-def test_what_a_span_is_made_of(since: float, until: float, coarsest: int, expected: list[Piece]) -> None:
-    assert pieces(since, until, coarsest) == expected
+def test_what_a_span_is_made_of(since: float, until: float, spans: list[int], expected: list[Piece]) -> None:
+    assert pieces(since, until, spans) == expected
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        ((), "replica"),
+        (("model", "error", "protocol", "day"), "replica"),
+        (("key", "error"), "key"),
+        (("replica",), "replica"),
+        (("key", "model", "replica"), "both"),
+    ],
+)
+def test_the_shortest_sums_that_tell_the_groups_apart(by: tuple[str, ...], expected: str) -> None:
+    assert facet(by).name == expected
 
 
 def test_what_is_counted_and_taken_back_leaves_nothing() -> None:
     changes = Changes()
     rows = [counted(a_close(1, cost=0.1, error="x")), counted(a_close(2, total_ms=None, cached_tokens=3))]
-    for row in rows:
-        changes.add(row)
-    assert changes.cells()["key", DAY, int(NOON // DAY * DAY), "a", "alice"] == [
-        2, 1, 0, 20, 40, 3, 0.1, 2, 10.0, 1, 50.0,
+    changes.add(rows)
+    cells = changes.cells()
+    assert cells["key", DAY, int(NOON // DAY * DAY), "a", "alice", "", "openai", ""] == [
+        1, 0, 0, 10, 20, 3, 0.0, 1, 5.0, 0, 0,
     ]  # fmt: skip
-    for row in rows:
-        changes.take(row)
+    assert cells["both", WEEK, int(NOON // WEEK * WEEK), "a", "alice", "a-1", "openai", "x"] == [
+        1, 1, 0, 10, 20, 0, 0.1, 1, 5.0, 1, 50.0,
+    ]  # fmt: skip
+    assert {cell[:2] for cell in cells} == {
+        *(("key", span) for span in (HOUR, DAY, WEEK)), *(("replica", span) for span in (HOUR, DAY, WEEK)),
+        ("both", DAY), ("both", WEEK),
+    }  # fmt: skip
+    changes.take(rows)
     assert changes.cells() == {}
 
 

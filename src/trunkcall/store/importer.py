@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import logging
 import os
 import select
@@ -22,7 +23,7 @@ from typing import Final
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import Health
 from trunkcall.store.database import Database, connect
-from trunkcall.store.entering import close_orphans, enter
+from trunkcall.store.entering import Entry, epoch_number
 from trunkcall.store.journal_files import NAME, Epoch, find_epochs, read_blocks
 from trunkcall.store.retention import prune
 from trunkcall.store.revision import REVISION, bring_up_to_date, revision
@@ -38,6 +39,8 @@ _SILENCE: Final = 30.0
 _PRUNE_EVERY: Final = 3600.0
 """Seconds between looks for what is older than the retention."""
 _FOREVER: Final = float("inf")
+_BLOCKS: Final = 32
+"""Blocks of a file in one transaction: each cell of the sums is written once in it."""
 
 _POSITION: Final = (
     "INSERT INTO journal_positions (writer, epoch, part, position) VALUES (?, ?, ?, ?)"
@@ -49,15 +52,20 @@ _FORGET: Final = "DELETE FROM journal_positions WHERE writer = ? AND epoch = ? A
 _Alive = Callable[[], None]
 
 
-def _import_part(database: Database, epoch: Epoch, part: int, position: int, alive: _Alive) -> int:
+def _import_part(database: Database, epoch: Epoch, number: int, part: int, position: int, alive: _Alive) -> int:
     """Import one file from a position to its last whole line; returns the number of rows."""
     count = 0
-    for rows, end in read_blocks(epoch.parts[part], position):
+    blocks = read_blocks(epoch.parts[part], position)
+    for block in blocks:
         with database.transaction():
             # First of all, as it locks: the transaction of a killed importer may still be about to end.
-            database.run(_POSITION, [(epoch.writer, epoch.epoch, part, end)])
-            enter(database, epoch.writer, epoch.epoch, rows)
-        count += len(rows)
+            database.run(_POSITION, [(epoch.writer, epoch.epoch, part, block[1])])
+            entry = Entry(database, number)
+            for rows, end in itertools.chain((block,), itertools.islice(blocks, _BLOCKS - 1)):
+                entry.enter(rows)
+                database.run(_POSITION, [(epoch.writer, epoch.epoch, part, end)])
+                count += len(rows)
+            entry.finish()
         alive()
     return count
 
@@ -73,9 +81,10 @@ def _import_all(database: Database, directory: Path, alive: _Alive) -> int:
     count = 0
     for epoch in find_epochs(directory):
         parts = list(epoch.parts)
+        number = epoch_number(database, epoch.writer, epoch.epoch)
         for part in parts:
             position = positions.get((epoch.writer, epoch.epoch, part), 0)
-            count += _import_part(database, epoch, part, position, alive)
+            count += _import_part(database, epoch, number, part, position, alive)
         # The last part of a living writer grows; the others will not.
         done = parts if epoch.ended else parts[:-1]
         if not done:
@@ -83,7 +92,9 @@ def _import_all(database: Database, directory: Path, alive: _Alive) -> int:
         if epoch.ended:
             with database.transaction():
                 database.run(_LOCK, [(epoch.writer, epoch.epoch)])
-                close_orphans(database, epoch.writer, epoch.epoch)
+                entry = Entry(database, number)
+                entry.close_orphans()
+                entry.finish()
             epoch.lock.unlink(missing_ok=True)
         for part in done:
             epoch.parts[part].unlink(missing_ok=True)

@@ -32,11 +32,13 @@ _SLOWEST: Final = 5.0
 _NAME_LENGTH: Final = 256
 _TEXT_LENGTH: Final = 1024
 """Characters that a row keeps of what callers and upstreams can make as long as they like."""
-_MOST: Final = 2**40
-"""Tokens that an upstream is believed to count in one request."""
+MOST: Final = 2**40
+"""Tokens that an upstream is believed to count in one request: sums of wilder counts would not fit into a bigint."""
 
 Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """What a database's bigint holds: a wilder count makes one row unreadable, not the import."""
+Tokens = Annotated[int, Meta(ge=0, le=MOST)]
+"""Of a request that has ended."""
 Moment = Annotated[float, Meta(ge=0, lt=253402300800)]
 """Unix seconds, up to the year 9999."""
 Amount = Annotated[float, Meta(ge=0, le=1e15)]
@@ -88,9 +90,9 @@ class Close(msgspec.Struct, frozen=True, array_like=True, gc=False, tag="close")
     key: str
     stream: bool
     opened_at: Moment
-    prompt_tokens: Integer
-    completion_tokens: Integer
-    cached_tokens: Integer | None
+    prompt_tokens: Tokens
+    completion_tokens: Tokens
+    cached_tokens: Tokens | None
     first_token_ms: Amount | None
     total_ms: Amount | None
     finish: str
@@ -134,7 +136,13 @@ def _open_row(meter: Meter) -> Open:
 
 
 def _close_row(meter: Meter) -> Close:
-    usage, started, granted, first, ended = meter.usage, meter.started, meter.granted, meter.first, meter.ended
+    started, granted, first, ended = meter.started, meter.granted, meter.first, meter.ended
+    usage = meter.usage
+    if usage is None:
+        prompt, completion, cached = meter.prompt, meter.chunks, None
+    else:
+        # Comparing them takes half of what `min` takes.
+        prompt, completion, cached = usage.prompt, usage.completion, usage.cached
     # Callers can make up names without end: none of them becomes a model of the ledger's.
     served = "" if granted is None and meter.error == "no_model" else meter.served
     return Close(
@@ -146,9 +154,9 @@ def _close_row(meter: Meter) -> Close:
         meter.key,
         meter.stream,
         meter.opened_at,
-        min(usage.prompt, _MOST) if usage is not None else meter.prompt,
-        min(usage.completion, _MOST) if usage is not None else meter.chunks,
-        min(usage.cached, _MOST) if usage is not None and usage.cached is not None else None,
+        prompt if prompt < MOST else MOST,
+        completion if completion < MOST else MOST,
+        cached if cached is None or cached < MOST else MOST,
         _ms(first, started),
         _ms(ended, started),
         meter.finish[:_NAME_LENGTH],

@@ -12,16 +12,14 @@ from typing import Final
 
 import msgspec
 
-from trunkcall.store.journal import Close, Row
+from trunkcall.store.journal import MOST, Close, Row
 
 _log = logging.getLogger("trunkcall.importer")
 
 NAME: Final = re.compile(r"([\w-]+\.[\w-]+)\.(\d+)\.jsonl", re.ASCII)
 """WRITER.EPOCH.PART.jsonl, as FileJournal names its files."""
-MOST: Final = 2**40
-"""Tokens that a request is believed to have: the sums of wilder counts would not fit into a bigint."""
-_BLOCK: Final = 1024 * 1024
-"""Bytes that are read at a time."""
+_BLOCK: Final = 256 * 1024
+"""Bytes that are read at a time: their rows stay in the processor's cache until they are entered."""
 
 
 class Epoch:
@@ -77,31 +75,37 @@ def read_blocks(path: Path, position: int) -> Generator[tuple[list[Row], int]]:
 
 
 _decoder: Final = msgspec.json.Decoder(Row)
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_COUNTS: Final = [1 + Close.__struct_fields__.index(f"{name}_tokens") for name in ("prompt", "completion", "cached")]
+"""Places in a line, whose first is the row's tag."""
 
 
 def _rows(data: bytes) -> list[Row]:
     """Whole lines as rows; lines that are none (torn by a full disk, or not ours) are left out."""
-    # PostgreSQL's text cannot hold a NUL.
-    data = data.replace(b"\\u0000", b"\\ufffd")
-    rows: list[Row] = []
+    # PostgreSQL's text cannot hold a NUL. To look for one character is ten times as fast.
+    if b"\\" in data:
+        data = data.replace(b"\\u0000", b"\\ufffd")
     try:
-        rows = _decoder.decode_lines(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        for line in data.splitlines():
-            try:
-                rows.append(_decoder.decode(line))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                _log.warning("a line of the journal is not readable: %s", error)
-    return [_believable(row) if isinstance(row, Close) else row for row in rows]
+        return _decoder.decode_lines(data)
+    except _UNREADABLE:
+        pass
+    rows: list[Row] = []
+    for line in data.splitlines():
+        try:
+            rows.append(_row(line))
+        except _UNREADABLE as error:
+            _log.warning("a line of the journal is not readable: %s", error)
+    return rows
 
 
-def _believable(row: Close) -> Close:
-    cached = row.cached_tokens
-    if 0 <= row.prompt_tokens <= MOST and 0 <= row.completion_tokens <= MOST and (cached is None or cached <= MOST):
-        return row
-    return msgspec.structs.replace(
-        row,
-        prompt_tokens=min(max(row.prompt_tokens, 0), MOST),
-        completion_tokens=min(max(row.completion_tokens, 0), MOST),
-        cached_tokens=None if cached is None else min(max(cached, 0), MOST),
-    )
+def _row(line: bytes) -> Row:
+    """A line's row, with counts that can be believed; raises what _UNREADABLE says."""
+    try:
+        return _decoder.decode(line)
+    except msgspec.ValidationError:
+        values = msgspec.json.decode(line, type=list[str | int | float | bool | None])
+        for place in _COUNTS:
+            count = values[place] if place < len(values) else None
+            if isinstance(count, int) and abs(count) < 2**63:
+                values[place] = min(max(count, 0), MOST)
+        return msgspec.convert(values, Row)

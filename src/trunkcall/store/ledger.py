@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.text import did_you_mean
 from trunkcall.store.database import Database, connect, sqlite_path
 from trunkcall.store.revision import REVISION, revision
-from trunkcall.store.rollups import DAY, FACETS, HOUR, SINGLE, SUMS, Piece, pieces
+from trunkcall.store.rollups import DAY, GROUPED, HOUR, SINGLE, SUMS, Facet, Piece, facet, pieces
 
 Group = Literal["model", "replica", "protocol", "key", "day", "hour", "error"]
 GROUPS: Final[tuple[str, ...]] = get_args(Group)
@@ -58,7 +59,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Rows sorted by group, and their total.
 
     since, until: what they are sums of, unix seconds, None for no limit: more than was asked for where only whole
-    hours or days are kept of that time, less where the groups need single requests that are no longer kept.
+    hours or days are kept of that time, less where the groups need hours or single requests that are no longer kept.
     """
 
     rows: list[UsageRow]
@@ -120,18 +121,18 @@ def usage(url: str, since: float | None = None, until: float | None = None, by: 
     with _reading(url) as database:
         if database is None:
             return Usage(rows=[], total=_usage_row((), (), [0] * len(_ALL)), since=since, until=until)
-        start, end, parts = _parts(database, since, until, by)
+        kept = facet(by)
+        spans = _spans(kept, by)
+        start, end = _between(database, since, until, spans)
         groups: dict[tuple[Any, ...], list[Any]] = {}
-        for piece in parts:
-            for row in _sums(database, piece, by):
+        for piece in pieces(start, end, spans):
+            for row in _sums(database, piece, kept, by):
                 group, sums = row[: len(by)], row[len(by) :]
                 found = groups.get(group)
                 groups[group] = list(sums) if found is None else [a + b for a, b in zip(found, sums, strict=True)]
-    total = [0] * len(_ALL)
-    for sums in groups.values():
-        total = [a + b for a, b in zip(total, sums, strict=True)]
+    total = list(map(sum, zip(*groups.values(), strict=True))) or [0] * len(_ALL)
     return Usage(
-        rows=[_usage_row(by, group, sums) for group, sums in sorted(groups.items()) if sums[0]],
+        rows=[_usage_row(by, group, groups[group]) for group in sorted(groups) if groups[group][0]],
         total=_usage_row((), (), total),
         since=start if since is not None or start > 0 else None,
         until=end if until is not None else None,
@@ -158,7 +159,7 @@ def recent(
     if before is not None:
         tests.append(("opened_at < ?", before))
     if key:
-        tests.append(("key = ?", key))
+        tests += [("key <> ?", ""), ("key = ?", key)]
     if id:
         tests.append(("id = ?", id))
     if error == ANY_ERROR:
@@ -228,8 +229,8 @@ _SPENT: Final = (
     " sum(CASE WHEN {at} >= ? THEN cost ELSE 0 END), sum(cost)"
 )
 _SPENT_ENDED: Final = (
-    f"SELECT value, {_SPENT.format(at='start')} FROM rollups"
-    f" WHERE facet = 'key' AND span = {DAY} AND start >= ? GROUP BY value"
+    f"SELECT key, {_SPENT.format(at='start')} FROM rollups"
+    f" WHERE facet = 'key' AND span = {DAY} AND start >= ? GROUP BY key"
 )
 # Without an upper bound SQLite takes the index that sorts by key, and reads all of it.
 _SPENT_OPEN: Final = (
@@ -250,8 +251,9 @@ _FLOATS: Final = ("cost", "first_token_ms", "total_ms")
 _ROLLUP_SUMS: Final = ", ".join(
     "0" if name == "open" else f"sum({name})" if name in _FLOATS else _WHOLE.format(name) for name in _ALL
 )
-_SINGLE_PLACES: Final = {"day": f"floor(opened_at / {DAY})", "hour": f"floor(opened_at / {HOUR})"}
-_ROLLUP_PLACES: Final = {"day": f"start / {DAY}", "hour": f"start / {HOUR}", **dict.fromkeys(FACETS, "value")}
+_TIMES: Final = {"day": DAY, "hour": HOUR}
+_ORDER: Final = (*_TIMES, *GROUPED)
+_SINGLE_PLACES: Final = {name: f"floor(opened_at / {span})" for name, span in _TIMES.items()}
 
 
 @contextlib.contextmanager
@@ -277,53 +279,56 @@ def _reading(url: str) -> Generator[Database | None]:
             yield database
 
 
-def _parts(
-    database: Database, since: float | None, until: float | None, by: tuple[str, ...]
-) -> tuple[float, float, list[Piece]]:
-    """What is to be read: the span of time as it can be told, and its pieces."""
-    pruned: dict[int, int] = dict(database.query("SELECT span, before FROM pruned"))
-    singles, hours = pruned.get(SINGLE, 0), pruned.get(HOUR, 0)
+def _spans(kept: Facet, by: Sequence[str]) -> list[int]:
+    """Those of a facet's that keep hours or days apart where that is asked for, the longest first."""
+    longest = HOUR if "hour" in by else DAY if "day" in by else max(kept.spans)
+    return [span for span in kept.spans if span <= longest]
+
+
+def _between(database: Database, since: float | None, until: float | None, spans: Sequence[int]) -> tuple[float, float]:
+    """The span of time that can be told, of what was asked for: only whole hours or days are left of what is old."""
+    gone: dict[int, int] = dict(database.query("SELECT span, before FROM pruned"))
     start, end = max(since or 0.0, 0.0), min(_END if until is None else max(until, 0.0), _END)
-    if sum(name in FACETS for name in by) > 1:
-        start = max(start, singles)
-        return start, end, pieces(start, end, SINGLE)
-    if "hour" in by:
-        start = max(start, hours)
-    if start < singles:
-        whole = HOUR if start >= hours else DAY
-        start = start // whole * whole
-    if end < singles:
-        whole = HOUR if end >= hours else DAY
-        end = -(-end // whole) * whole
-    return start, end, pieces(start, end, HOUR if "hour" in by else DAY)
+    start = max(start, gone.get(spans[0] if spans else SINGLE, 0))
+    for fine, whole in itertools.pairwise((SINGLE, *reversed(spans))):
+        before = gone.get(fine, 0)
+        if start < before:
+            start = start // whole * whole
+        if max(end // whole * whole, start) < before:
+            end = -(-end // whole) * whole
+    return start, end
 
 
-def _sums(database: Database, piece: Piece, by: tuple[str, ...]) -> list[tuple[Any, ...]]:
+def _sums(database: Database, piece: Piece, kept: Facet, by: tuple[str, ...]) -> list[tuple[Any, ...]]:
     """Rows of a piece: its groups, then _ALL."""
     span = "opened_at >= ? AND opened_at < ?"
     bounds = (piece.start, piece.stop)
     places = [_SINGLE_PLACES.get(name, name) for name in by]
     if piece.span == SINGLE:
-        return _grouped(database, _SINGLE_SUMS, f"requests WHERE {span}", bounds, places)
-    # For groups without a facet, the one with the fewest rows.
-    facet = next((name for name in by if name in FACETS), "protocol")
+        return _grouped(database, _SINGLE_SUMS, f"requests WHERE {span}", bounds, places, places)
     ended = _grouped(
         database,
         _ROLLUP_SUMS,
         "rollups WHERE facet = ? AND span = ? AND start >= ? AND start < ?",
-        (facet, piece.span, *bounds),
-        [_ROLLUP_PLACES.get(name, name) for name in by],
+        (kept.name, piece.span, *bounds),
+        [f"start / {_TIMES[name]}" if name in _TIMES else name for name in by],
+        # In the order of the table's key there is nothing to sort, where that can be.
+        [_place(name, piece.span) for name in sorted(by, key=_ORDER.index)],
     )
-    return ended + _grouped(database, _SINGLE_SUMS, f"requests WHERE NOT closed AND {span}", bounds, places)
+    return ended + _grouped(database, _SINGLE_SUMS, f"requests WHERE NOT closed AND {span}", bounds, places, places)
+
+
+def _place(name: str, span: int) -> str:
+    """What to group sums of a span by."""
+    return name if name not in _TIMES else "start" if _TIMES[name] == span else f"start / {_TIMES[name]}"
 
 
 def _grouped(
-    database: Database, sums: str, source: str, parameters: Sequence[Any], places: list[str]
+    database: Database, sums: str, source: str, parameters: Sequence[Any], places: list[str], groups: list[str]
 ) -> list[tuple[Any, ...]]:
     """An empty source has no groups, and also no sum."""
-    names = ", ".join(places)
-    groups = f" GROUP BY {names}" if names else " HAVING count(*) > 0"
-    return database.query(f"SELECT {names + ', ' if names else ''}{sums} FROM {source}{groups}", parameters)
+    end = f" GROUP BY {', '.join(groups)}" if groups else " HAVING count(*) > 0"
+    return database.query(f"SELECT {', '.join((*places, sums))} FROM {source}{end}", parameters)
 
 
 def _usage_row(by: Sequence[str], group: Sequence[Any], sums: Sequence[Any]) -> UsageRow:

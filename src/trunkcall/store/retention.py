@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from trunkcall.store.database import Database
-from trunkcall.store.rollups import HOUR, SINGLE
+from trunkcall.store.rollups import CELL, HOUR, SINGLE
 
 HOURS_KEPT: Final = 400 * 86400.0
 """Seconds for which sums by the hour stay; those by the day do for good."""
 _STEP: Final = 1000
 """Rows per transaction: others wait no longer than that takes."""
 
-_OLD_REQUESTS: Final = (
-    "SELECT writer, epoch, sequence FROM requests WHERE opened_at < ? AND closed ORDER BY opened_at LIMIT ?"
-)
-_DELETE_REQUEST: Final = "DELETE FROM requests WHERE writer = ? AND epoch = ? AND sequence = ?"
-_OLD_HOURS: Final = "SELECT facet, span, start, model, value FROM rollups WHERE span = 3600 AND start < ? LIMIT ?"
-_DELETE_HOUR: Final = "DELETE FROM rollups WHERE facet = ? AND span = ? AND start = ? AND model = ? AND value = ?"
+_OLD_REQUESTS: Final = "SELECT epoch, sequence FROM requests WHERE opened_at < ? AND closed ORDER BY opened_at LIMIT ?"
+_DELETE_REQUEST: Final = "DELETE FROM requests WHERE epoch = ? AND sequence = ?"
+_OLD_HOURS: Final = f"SELECT {', '.join(CELL)} FROM rollups WHERE span = {HOUR} AND start < ? LIMIT ?"
+_DELETE_HOUR: Final = f"DELETE FROM rollups WHERE {' AND '.join(f'{name} = ?' for name in CELL)}"
 _MARK: Final = (
     "INSERT INTO pruned (span, before) VALUES (?, ?)"
     " ON CONFLICT (span) DO UPDATE SET before = excluded.before WHERE pruned.before < excluded.before"

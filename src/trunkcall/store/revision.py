@@ -11,7 +11,7 @@ from typing import Final
 from trunkcall.core.errors import ServingError
 from trunkcall.store.database import Database, away
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The newest of store/migrations/versions; revisions sort by name."""
 _LIMIT: Final = 600.0
 """Seconds that a migration may take; 0002 sums up a million requests in about ten."""

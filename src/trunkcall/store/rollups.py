@@ -1,8 +1,8 @@
-"""Sums by hour and day: what each request that has ended adds to which of them, and what a span of time is made of."""
+"""Sums by hour, day and week: what each request that has ended adds to which of them, and what a span is made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -13,28 +13,77 @@ from trunkcall.store.journal import Close
 
 HOUR: Final = 3600
 DAY: Final = 86400
+WEEK: Final = 7 * DAY
 SINGLE: Final = 0
 """The span of a request by itself, in `pruned` and in `Piece`."""
-FACETS: Final = ("key", "replica", "protocol", "error")
+GROUPED: Final = ("model", "key", "replica", "protocol", "error")
+"""What sums are kept by, beside their time."""
 SUMS: Final = (
     "requests", "failed", "estimated", "prompt_tokens", "completion_tokens", "cached_tokens", "cost",
     "first_token_count", "first_token_ms", "total_count", "total_ms",
 )  # fmt: skip
-COUNTED: Final = (
-    "opened_at", "model", "key", "replica", "protocol", "error", "estimated", "prompt_tokens", "completion_tokens",
-    "cached_tokens", "cost", "first_token_ms", "total_ms",
-)  # fmt: skip
-"""What of a request goes into sums: columns of `requests`, fields of Close."""
 
-counted: Final[Callable[[Close], tuple[Any, ...]]] = attrgetter(*COUNTED)
-"""A row's COUNTED, comparable with what a query gives of it."""
 
-_CELL: Final = ("facet", "span", "start", "model", "value")
+class Counted(msgspec.Struct, frozen=True, gc=False):
+    """What of a request goes into sums: columns of `requests`, fields of Close."""
+
+    opened_at: float
+    model: str
+    key: str
+    replica: str
+    protocol: str
+    error: str
+    estimated: bool
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int | None
+    cost: float
+    first_token_ms: float | None
+    total_ms: float | None
+
+
+COUNTED: Final = Counted.__struct_fields__
+
+
+def counted(row: Close) -> Counted:
+    """What of a row goes into sums."""
+    return Counted(*_counted(row))
+
+
+_counted: Final[Callable[[Close], tuple[Any, ...]]] = attrgetter(*COUNTED)
+
+
+class Facet(msgspec.Struct, frozen=True):
+    """One way to keep sums: `without` what of GROUPED, and by which spans, the longest first."""
+
+    name: str
+    without: str
+    spans: tuple[int, ...]
+
+
+FACETS: Final = (
+    Facet("replica", "key", (WEEK, DAY, HOUR)),
+    Facet("key", "replica", (WEEK, DAY, HOUR)),
+    # By the hour it would be nearly as many rows as requests.
+    Facet("both", "", (WEEK, DAY)),
+)
+"""The shortest to read first."""
+
+
+def facet(by: Sequence[str]) -> Facet:
+    """The shortest to read that keeps apart what is asked for."""
+    return next(each for each in FACETS if each.without not in by)
+
+
+CELL: Final = ("facet", "span", "start", *GROUPED)
 _ADD: Final = (
-    f"INSERT INTO rollups ({', '.join((*_CELL, *SUMS))}) VALUES ({', '.join('?' * (len(_CELL) + len(SUMS)))})"
-    f" ON CONFLICT ({', '.join(_CELL)}) DO UPDATE SET "
+    f"INSERT INTO rollups ({', '.join((*CELL, *SUMS))}) VALUES ({', '.join('?' * (len(CELL) + len(SUMS)))})"
+    f" ON CONFLICT ({', '.join(CELL)}) DO UPDATE SET "
     + ", ".join(f"{name} = rollups.{name} + excluded.{name}" for name in SUMS)
 )
+
+Cell = tuple[str, int, int, str, str, str, str, str]
+"""(facet, span, start, *GROUPED), with an empty text for what the facet is without."""
 
 
 class Changes:
@@ -43,55 +92,65 @@ class Changes:
     def __init__(self) -> None:
         self._sums: dict[tuple[Any, ...], list[Any]] = {}
 
-    def add(self, row: Sequence[Any]) -> None:
-        """Count a request; row: its COUNTED."""
-        self._count(row, 1)
+    def add(self, rows: Iterable[Counted | Close]) -> None:
+        """Count requests."""
+        self._count(rows, 1)
 
-    def take(self, row: Sequence[Any]) -> None:
-        """Count a request no more, as it was counted before."""
-        self._count(row, -1)
+    def take(self, rows: Iterable[Counted]) -> None:
+        """Count requests no more, as they were counted before."""
+        self._count(rows, -1)
 
-    def _count(self, row: Sequence[Any], sign: int) -> None:
-        opened_at, model, key, replica, protocol, error, estimated, prompt, completion, cached, cost, first, total = row
-        place = (int(opened_at // HOUR) * HOUR, model, key, replica, protocol, error)
-        sums = self._sums.get(place)
-        if sums is None:
-            sums = self._sums[place] = [0] * len(SUMS)
-        sums[0] += sign
-        if error:
-            sums[1] += sign
-        if estimated:
-            sums[2] += sign
-        sums[3] += sign * prompt
-        sums[4] += sign * completion
-        if cached:
-            sums[5] += sign * cached
-        sums[6] += sign * cost
-        if first is not None:
-            sums[7] += sign
-            sums[8] += sign * first
-        if total is not None:
-            sums[9] += sign
-            sums[10] += sign * total
+    def _count(self, rows: Iterable[Counted | Close], sign: int) -> None:
+        everything = self._sums
+        for row in rows:
+            place = (row.opened_at // HOUR, row.model, row.key, row.replica, row.protocol, row.error)
+            sums = everything.get(place)
+            if sums is None:
+                sums = everything[place] = [0] * len(SUMS)
+            sums[0] += sign
+            if row.error:
+                sums[1] += sign
+            if row.estimated:
+                sums[2] += sign
+            sums[3] += sign * row.prompt_tokens
+            sums[4] += sign * row.completion_tokens
+            cached, first, total = row.cached_tokens, row.first_token_ms, row.total_ms
+            if cached:
+                sums[5] += sign * cached
+            sums[6] += sign * row.cost
+            if first is not None:
+                sums[7] += sign
+                sums[8] += sign * first
+            if total is not None:
+                sums[9] += sign
+                sums[10] += sign * total
 
-    def cells(self) -> dict[tuple[str, int, int, str, str], list[Any]]:
-        """Sums by (facet, span, start, model, value), in that order, so that two writers never wait in a ring."""
-        cells: dict[tuple[str, int, int, str, str], list[Any]] = {}
-        for (hour, model, *values), sums in self._sums.items():
+    def cells(self) -> dict[Cell, list[Any]]:
+        """Sums by cell, in the order of cells, so that two writers never wait in a ring."""
+        cells: dict[Cell, list[Any]] = {}
+        for (hour, model, key, replica, protocol, error), sums in self._sums.items():
             if not any(sums):
                 continue
-            for facet, value in zip(FACETS, values, strict=True):
-                for span, start in ((HOUR, hour), (DAY, hour // DAY * DAY)):
-                    place = (facet, span, start, model, value)
-                    found = cells.get(place)
-                    cells[place] = sums if found is None else [a + b for a, b in zip(found, sums, strict=True)]
+            began = int(hour) * HOUR
+            for each in FACETS:
+                rest = (
+                    model,
+                    "" if each.without == "key" else key,
+                    "" if each.without == "replica" else replica,
+                    protocol,
+                    error,
+                )
+                for span in each.spans:
+                    cell = (each.name, span, began // span * span, *rest)
+                    found = cells.get(cell)
+                    cells[cell] = sums if found is None else [a + b for a, b in zip(found, sums, strict=True)]
         return dict(sorted(cells.items()))
 
     def write(self, database: Database) -> None:
         """Put them into `rollups`; within the transaction that changes the requests."""
         cells = self.cells()
         if cells:
-            database.run(_ADD, [(*place, *sums) for place, sums in cells.items()])
+            database.run(_ADD, [(*cell, *sums) for cell, sums in cells.items()])
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -102,17 +161,17 @@ class Piece(msgspec.Struct, frozen=True):
     stop: float
 
 
-def pieces(since: float, until: float, coarsest: int) -> list[Piece]:
-    """What [since, until) is made of: as few rows as can be, whole days and hours in the middle and less at both ends.
+def pieces(since: float, until: float, spans: Sequence[int]) -> list[Piece]:
+    """What [since, until) is made of: as few rows as can be, whole weeks and days in the middle and less at both ends.
 
-    coarsest: the longest span that may be used, SINGLE, HOUR or DAY.
+    spans: those that may be used, the longest first; what they leave over is read from single requests.
     """
     if since >= until:
         return []
-    if coarsest == SINGLE:
+    if not spans:
         return [Piece(SINGLE, since, until)]
-    first, last = -(-since // coarsest) * coarsest, until // coarsest * coarsest
-    finer = HOUR if coarsest == DAY else SINGLE
+    longest, *finer = spans
+    first, last = -(-since // longest) * longest, until // longest * longest
     if first >= last:
         return pieces(since, until, finer)
-    return [*pieces(since, first, finer), Piece(coarsest, first, last), *pieces(last, until, finer)]
+    return [*pieces(since, first, finer), Piece(longest, first, last), *pieces(last, until, finer)]

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Index, MetaData, Table, Text, false, not_, true
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    not_,
+    true,
+)
 
 metadata: Final = MetaData()
 
@@ -24,9 +37,8 @@ def _sum(name: str) -> Column[float]:
 requests: Final = Table(
     "requests",
     metadata,
-    # The key that makes double entry impossible: the journal's writer, its epoch, the number within it.
-    Column("writer", Text, primary_key=True),
-    Column("epoch", Text, primary_key=True),
+    # The key that makes double entry impossible: a writer's epoch, by its number in `epochs`, and the number within it.
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     _text("id"),
     _text("model"),
@@ -61,14 +73,25 @@ opened_at: unix seconds; estimated: the engine said no usage (yet); closed: it h
 """
 Index("requests_opened_at", requests.c.opened_at)
 Index("requests_model", requests.c.model, requests.c.opened_at)
-Index("requests_key", requests.c.key, requests.c.opened_at)
 Index("requests_id", requests.c.id)
 _failed: Final = requests.c.error != ""
+_keyed: Final = requests.c.key != ""
 _renamed: Final = requests.c.asked != ""
 _open: Final = not_(requests.c.closed)
+Index("requests_key", requests.c.key, requests.c.opened_at, sqlite_where=_keyed, postgresql_where=_keyed)
 Index("requests_asked", requests.c.asked, requests.c.opened_at, sqlite_where=_renamed, postgresql_where=_renamed)
 Index("requests_failed", requests.c.opened_at, sqlite_where=_failed, postgresql_where=_failed)
 Index("requests_open", requests.c.opened_at, sqlite_where=_open, postgresql_where=_open)
+
+epochs: Final = Table(
+    "epochs",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("writer", Text, nullable=False),
+    Column("epoch", Text, nullable=False),
+    UniqueConstraint("writer", "epoch"),
+)
+"""The lives of the journal's writers: a number is an eighth of their names, and each request and index holds it."""
 
 rollups: Final = Table(
     "rollups",
@@ -77,7 +100,10 @@ rollups: Final = Table(
     Column("span", BigInteger, primary_key=True, autoincrement=False),
     Column("start", BigInteger, primary_key=True, autoincrement=False),
     Column("model", Text, primary_key=True),
-    Column("value", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("replica", Text, primary_key=True),
+    Column("protocol", Text, primary_key=True),
+    Column("error", Text, primary_key=True),
     _count("requests"),
     _count("failed"),
     _count("estimated"),
@@ -91,10 +117,11 @@ rollups: Final = Table(
     _sum("total_ms"),
     sqlite_with_rowid=False,
 )
-"""Sums over the requests that have ended, once more for each facet, so that each alone is a short read.
+"""Sums over the requests that have ended, once for each facet, so that each is as short a read as can be.
 
-facet: what `value` is: a key, a replica, a protocol or an error; span: seconds, an hour or a day; start: unix seconds;
-the counts beside the milliseconds: requests in which they were measured.
+facet: `replica` sums over all keys and `key` over all replicas, which are empty then, `both` over neither; span:
+seconds, an hour, a day or seven days, but no hours for `both`; start: unix seconds; the counts beside the milliseconds:
+requests in which they were measured.
 """
 
 pruned: Final = Table(
