@@ -38,7 +38,6 @@ LIBRARIES = (
     Library("@preact/signals-core", "1.14.5", "state", {"dist/signals-core.mjs": "signals_core.js"}),
     Library("@preact/signals", "2.11.4", "state in components", {"dist/signals.mjs": "signals.js"}),
     Library("marked", "18.2.1", "markdown", {"lib/marked.esm.js": "marked.js"}),
-    Library("dompurify", "3.4.18", "makes what models write harmless", {"dist/purify.es.mjs": "purify.js"}),
     Library("@highlightjs/cdn-assets", "11.12.0", "code in colours", {"es/highlight.min.js": "highlight.js"}),
     Library(
         "temml", "0.13.5", "LaTeX as MathML",

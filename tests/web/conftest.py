@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 from running import Server
 from web_browser import DESKTOP, PHONE, chromium
 
@@ -58,7 +59,7 @@ class Look:
     """How a page is looked at."""
 
     size: ViewportSize
-    scheme: str
+    scheme: Literal["light", "dark"]
 
 
 LOOKS = {
@@ -83,7 +84,7 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
     meant. At the end nothing else may have gone wrong in any page: no error of a script or of the console, and no
     request to another host. Every visit has its own storage; another tab is `page.context.new_page()`.
     """
-    contexts = []
+    contexts: list[BrowserContext] = []
     wrong: list[str] = []
     allowed: list[str] = []
 
@@ -92,12 +93,12 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
         *,
         look: Look | None = None,
         size: ViewportSize = DESKTOP,
-        scheme: str = "light",
+        scheme: Literal["light", "dark"] = "light",
         secret: str = "",
         at: str = "",
         query: str = "",
         allow: tuple[str, ...] = (),
-        **more: object,
+        **more: Any,
     ) -> Page:
         chosen = look or Look(size, scheme)
         url = at or request.getfixturevalue("server").url
@@ -119,7 +120,8 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
         )
         if secret:
             # A tab's own store, as after signing in.
-            context.add_init_script(f"sessionStorage.setItem('trunkcall.key', 'Bearer {secret}')")
+            keep = f"sessionStorage.setItem('trunkcall.key', 'Bearer {secret}')"
+            context.add_init_script(f"if (location.protocol !== 'about:') {keep}")
         page = context.new_page()
         page.goto(f"{base}/{f'?{query}' if query else ''}{f'#/{page_name}' if page_name else ''}")
         return page

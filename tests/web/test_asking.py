@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -88,7 +86,7 @@ def test_one_is_stopped_and_the_others_go_on(server: Server) -> None:
     assert '"part":1,"text":"data: [DONE]' in rest or "[DONE]" in rest
     stories = server.get("/admin/requests")["requests"][:2]
     assert sorted(story["error"] for story in stories) == ["", "cancelled"]
-    assert server.post("/web/api/ask/stop", {"stream": name, "part": 1})[0] == 404
+    assert server.post("/web/api/ask/stop", {"stream": name, "part": 1})[0] == 200
 
 
 def test_who_leaves_stops_all(server: Server) -> None:
@@ -105,23 +103,27 @@ def test_who_leaves_stops_all(server: Server) -> None:
 EIGHT = """async () => {
   const { askTogether } = await import("/web/lib/answer.js");
   const asked = Array.from({ length: 8 }, (_, index) => ({
-    model: "slow", messages: [{ role: "user", content: `answer ${index} ` + "x".repeat(index === 3 ? 400 : 20) }],
+    model: "slow", messages: [{ role: "user", content: `answer ${index} ` + "word ".repeat(120) }],
   }));
   const answers = askTogether(asked);
   while (answers.some((answer) => answer.state.value === "waiting")) await new Promise((next) => setTimeout(next, 20));
+  const atOnce = answers.filter((answer) => answer.running).length;
   answers[3].stop();
   await Promise.all(answers.map((answer) => answer.ended));
-  return answers.map((answer) => [answer.state.value, answer.text.value.slice(0, 8), answer.error.value?.message ?? ""]);
+  const told = answers.map((answer) => [answer.state.value, answer.text.value.slice(0, 8), answer.error.value?.message ?? ""]);
+  return [atOnce, told];
 }"""
 
 
+@pytest.mark.slow
 def test_eight_answers_come_at_once_in_a_browser(server: Server) -> None:
     with chromium() as browser:
         page = browser.new_page()
         page.goto(server.url)
-        began = time.monotonic()
-        told = page.evaluate(EIGHT)
-        assert time.monotonic() - began < 30
+        at_once, told = page.evaluate(EIGHT)
+    assert at_once == 8
     assert [state for state, _, _ in told] == ["done"] * 3 + ["stopped"] + ["done"] * 4
-    assert [text for index, (_, text, _) in enumerate(told) if index != 3] == [f"answer {i}" for i in range(8) if i != 3]
+    assert [text for index, (_, text, _) in enumerate(told) if index != 3] == [
+        f"answer {i}" for i in range(8) if i != 3
+    ]
     assert all(error == "" for _, _, error in told)

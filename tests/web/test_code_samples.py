@@ -89,10 +89,25 @@ def test_without_a_request_it_shows_one(visit):
     expect(page.get_by_role("tab", name="Python")).to_be_focused()
     expect(page.get_by_role("tabpanel")).to_contain_text("from openai import OpenAI")
     page.get_by_role("tab", name="Python").press("End")
-    expect(page.get_by_role("tabpanel")).to_contain_text("No events yet")
-    page.get_by_role("tab", name="Events").press("ArrowRight")
+    expect(page.get_by_role("tabpanel")).to_contain_text('"role": "user"')
+    expect(page.get_by_role("tab", name="Events")).to_have_count(0)
+    page.get_by_role("tab", name="JSON").press("ArrowRight")
     page.get_by_role("button", name="Copy").click()
     assert page.evaluate("navigator.clipboard.readText()").startswith("curl -N http://127.0.0.1:")
+
+
+def test_without_events_it_says_so(visit):
+    page = visit("operate")
+    expect(page.locator("main h1").first).to_be_visible()
+    corner(page, {"path": "/v1/completions", "body": {"model": "echo", "prompt": "x"}}, [])
+    page.get_by_role("tab", name="Events").click()
+    expect(page.get_by_role("tabpanel")).to_contain_text("No events yet")
+
+
+def test_each_model_has_one(visit):
+    page = visit("models/slow")
+    expect(page.get_by_role("heading", name="Developer's corner")).to_be_visible()
+    expect(page.get_by_role("tabpanel", name="curl")).to_contain_text('"model": "slow"')
 
 
 def test_long_requests_are_cut_and_copied_whole(visit):
@@ -120,7 +135,11 @@ def test_long_requests_are_cut_and_copied_whole(visit):
 def test_many_events_are_shown_in_spans(visit):
     page = visit("operate")
     expect(page.locator("main h1").first).to_be_visible()
-    corner(page, None, [f'{{"n": {n}}}' for n in range(1, 5001)] + ["x" * 1_000_000])
+    corner(
+        page,
+        {"path": "/v1/completions", "body": {"model": "echo", "prompt": "x"}},
+        [f'{{"n": {n}}}' for n in range(1, 5001)] + ["x" * 1_000_000],
+    )
     page.get_by_role("tab", name="Events").click()
     events = page.get_by_role("tabpanel").get_by_role("listitem")
     expect(page.get_by_text("1–100 of 5,001 events")).to_be_visible()

@@ -16,7 +16,6 @@ import msgspec
 
 from trunkcall.control.calls import GenerateCall
 from trunkcall.control.services import Services
-from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Exchange, Response, Route
 from trunkcall.core.requests import Wire
 from trunkcall.protocols import openai as codec
@@ -47,7 +46,7 @@ class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One answer of a stream is not wanted any longer."""
 
     stream: str
-    part: int
+    part: Annotated[int, msgspec.Meta(ge=0)]
 
 
 _QUESTIONS: Final = msgspec.json.Decoder(Questions)
@@ -106,9 +105,10 @@ class Asking:
     async def _stop(self, exchange: Exchange) -> None:
         asked = await _read(exchange, _STOP)
         stream = self._streams.get(asked.stream)
-        if stream is None or not 0 <= asked.part < len(stream.parts):
-            raise ServingError("no_route", "there is no such answer on its way; it may have ended", param="stream")
-        stream.parts[asked.part].leave()
+        if stream is not None and stream.exchange.principal == exchange.principal:
+            for part in stream.parts[asked.part : asked.part + 1]:
+                part.leave()
+        # One that has ended meanwhile is stopped, too.
         await exchange.respond(Response(200, b"{}"))
 
 

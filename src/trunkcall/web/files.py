@@ -44,6 +44,9 @@ _POLICY: Final = b"; ".join(
         b"base-uri 'none'",
         b"form-action 'none'",
         b"frame-ancestors 'none'",
+        # No text becomes HTML or a script's address but through lib/trusted.js.
+        b"require-trusted-types-for 'script'",
+        b"trusted-types trunkcall",
     )
 )
 _HEADERS: Final[tuple[Header, ...]] = (
