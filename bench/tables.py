@@ -49,12 +49,8 @@ class Bar:
         if self.found is None:
             return [self.text, "-", bar, "not measured"]
         passed = self.found >= self.limit if self.at_least else self.found <= self.limit
-        return [
-            self.text,
-            f"{self.found:.2f}",
-            bar,
-            f"{'pass' if passed else 'MISS'} ({(self.found / self.limit - 1) * 100:+.0f} %)",
-        ]
+        by = f" ({(self.found / self.limit - 1) * 100:+.0f} %)" if self.limit else ""
+        return [self.text, f"{self.found:.2f}", bar, f"{'pass' if passed else 'MISS'}{by}"]
 
 
 def bars_table(bars: Iterable[Bar]) -> str:
