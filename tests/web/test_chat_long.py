@@ -1,0 +1,86 @@
+"""A chat of 100 turns and 50,000 tokens: what is finished is left alone while an answer comes, and nothing jumps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+from running import Server
+from web.thinking_upstream import Upstream, thinking_upstream
+
+pytestmark = pytest.mark.slow
+
+TURNS = 100
+TEXT = (
+    "## A heading\n\n"
+    + "Some *words* of an answer, and `code`. " * 50
+    + "\n\n- one\n- two\n\n```python\nprint(1)\n```\n"
+)
+WATCH = """() => {
+  window.touched = 0; window.shifted = 0;
+  const watch = new MutationObserver((all) => { window.touched += all.length; });
+  const options = {childList: true, subtree: true, characterData: true, attributes: true};
+  for (const article of [...document.querySelectorAll(".message")].slice(0, -1)) watch.observe(article, options);
+  new PerformanceObserver((list) => { for (const one of list.getEntries()) window.shifted += one.value; })
+    .observe({type: "layout-shift"}); }"""
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with thinking_upstream() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    model = f"thinker=openai:{upstream.url}#thinker"
+    with Server("--model", model, "--no-pocket", home=tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+def long_chat() -> str:
+    messages, parent = [], ""
+    for turn in range(TURNS):
+        question = {"id": f"q{turn}", "parent": parent, "role": "user", "at": 2 * turn, "text": f"question {turn}"}
+        parent = f"a{turn}"
+        answer = {
+            "id": parent,
+            "parent": f"q{turn}",
+            "role": "assistant",
+            "at": 2 * turn + 1,
+            "text": TEXT,
+            "model": "thinker",
+        }
+        messages += [question, answer]
+    chosen = {message["parent"]: message["id"] for message in messages}
+    one = {"id": "long", "title": "long", "model": "thinker", "messages": messages, "chosen": chosen}
+    return json.dumps({"format": "trunkcall.conversations", "version": 1, "conversations": [one]})
+
+
+def test_what_is_finished_is_left_alone(visit, upstream, tmp_path: Path):
+    file = tmp_path / "long.json"
+    file.write_text(long_chat())
+    page = visit("chat")
+    page.locator(".list input[type=file]").set_input_files(str(file))
+    page.get_by_role("navigation", name="Chats").get_by_role("link", name="long").click()
+    expect(page.locator(".reply")).to_have_count(TURNS)
+    expect(page.locator(".reply").last).to_be_in_viewport()
+    # What is far away is not laid out.
+    assert page.locator(".message").first.evaluate("one => getComputedStyle(one).contentVisibility") == "auto"
+    page.get_by_role("textbox", name="Ask thinker").fill("wait for it")
+    page.keyboard.press("Enter")
+    last = page.locator(".reply").last
+    expect(last).to_contain_text("wait for it...")
+    assert len(upstream.asked[-1]["messages"]) == 2 * TURNS + 1
+    page.evaluate(WATCH)
+    expect(last).to_contain_text("." * 150)
+    assert page.evaluate("touched") == 0
+    assert page.evaluate("shifted") < 0.02
+    thread = page.locator(".thread")
+    assert thread.evaluate("one => one.scrollHeight - one.scrollTop - one.clientHeight") < 2
+    upstream.gate.set()
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    expect(last).to_contain_text("5 tokens")
