@@ -25,6 +25,7 @@ def test_this_machine() -> None:
     found = look()
     assert found.cores >= 1
     assert found.memory > 2**28
+    assert 0 < found.free <= found.memory
     assert {"x86_64": "sse2", "aarch64": "asimd"}[platform.machine()] in cpu_features()
 
 

@@ -105,6 +105,22 @@ def setup(serve: Serve, tmp_path: Path) -> Callable[..., Setup]:
     return lambda text, *flags, **environ: Setup(serve, tmp_path / "t.yaml", text, *flags, **environ)
 
 
+def test_a_file_that_is_not_what_is_in_force_is_told(setup: Callable[..., Setup]) -> None:
+    found = setup("models: {a: debug}")
+
+    def told() -> tuple[bool, bool]:
+        settings = found.server.get("/admin/settings")
+        return settings["reloads"], settings["changed"]
+
+    assert told() == (True, False)
+    assert found.reload("models: {a: nonsense}")[0] == 400
+    assert told() == (True, True)
+    assert found.reload("models: {a: debug, b: debug}")[0] == 200
+    assert told() == (True, False)
+    found.file.unlink()
+    assert told() == (True, True)
+
+
 class Stream:
     """A streaming answer, read in a thread."""
 

@@ -1,0 +1,14 @@
+/** A question before something is lost. */
+import { html } from "../lib/html.js";
+import { t } from "../lib/strings.js";
+import { Button } from "../components/button.js";
+import { Dialog } from "../components/dialog.js";
+
+/** does: what the button that goes on says; children: what it means. */
+export function AskDialog({ title, does, onDo, onClose, children }) {
+  const foot = html`
+    <${Button} onClick=${onClose}>${t("cancel")}<//>
+    <${Button} kind="danger" onClick=${onDo}>${does}<//>
+  `;
+  return html`<${Dialog} title=${title} onClose=${onClose} foot=${foot}>${children}<//>`;
+}
