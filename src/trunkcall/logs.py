@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from trunkcall.core.log import log, request_id
+from trunkcall.core.log_lines import OWN_LINES
 
 LARGEST: Final = 10 * 2**20
 """Bytes after which the file is put aside."""
@@ -25,8 +27,10 @@ def start(level: str, as_json: bool, own_file: Path) -> None:
     """
     handler = _KeptSmall(own_file) if _is_stderr(own_file) else logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if as_json else TextLines())
+    kept = _LastLines()
+    kept.setFormatter(TextLines())
     for logger in (log, logging.getLogger("asyncio")):
-        logger.handlers[:] = [handler]
+        logger.handlers[:] = [handler, kept]
         logger.propagate = False
     log.setLevel(level.upper())
 
@@ -80,6 +84,15 @@ def _word(value: Any) -> str:
 def _utf8(text: str) -> str:
     """Text that JSON can hold: callers send halves of surrogate pairs too."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+class _LastLines(logging.Handler):
+    """Keeps the last lines for administration."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line; one that cannot be written is told of by the other handler."""
+        with contextlib.suppress(Exception):
+            OWN_LINES.add(_utf8(self.format(record)))
 
 
 class _KeptSmall(logging.StreamHandler[Any]):

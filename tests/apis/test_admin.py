@@ -128,6 +128,12 @@ def test_each_operation_of_the_description_is_there_and_answers_as_described(
     logs = call("GET", "/admin/logs/pocket?lines=1")["logs"]
     assert [one["replica"] for one in logs] == ["pocket/0"] and len(logs[0]["lines"]) <= 1
     assert call("GET", "/admin/logs/echo/0") == {"logs": [{"replica": "echo/0", "lines": []}]}
+    own = call("GET", "/admin/logs")["logs"]
+    assert [one["replica"] for one in own] == [""] and "administration: POST '/admin/estimate'" in own[0]["lines"][-1]
+    with events(server, "/admin/logs?follow=true&lines=1") as following:
+        assert following("line") == {"replica": "", "line": own[0]["lines"][-1]}
+        call("POST", "/admin/models/echo/load", {})
+        assert "/admin/models/echo/load" in following("line")["line"]
 
     # Records
     server.chat("echo", "hello")

@@ -1,4 +1,4 @@
-"""The last lines that a model's replicas wrote, and those that they write from now on."""
+"""The last lines that a model's replicas or the server itself wrote, and those that they write from now on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.pool import Replica
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
+from trunkcall.core.log_lines import OWN_LINES
 
 LOOK_SECONDS: Final = 0.25
 
@@ -28,7 +29,7 @@ class LogQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReplicaLog(msgspec.Struct, frozen=True):
-    """The last lines of one replica's process, or of its last one."""
+    """The last lines of one replica's process, or of its last one; replica: empty for the server itself."""
 
     replica: str
     lines: tuple[str, ...]
@@ -41,7 +42,7 @@ class Logs(msgspec.Struct, frozen=True):
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """A line as an event tells it."""
+    """A line as an event tells it; replica: empty for the server itself."""
 
     replica: str
     line: str
@@ -58,6 +59,15 @@ class LogOperations:
         return (
             operation(
                 "GET",
+                "/admin/logs",
+                "The last lines of the server's own log",
+                self._own_log,
+                query=LogQuery,
+                gives=Logs,
+                streams="`line`: a LogLine, for each line that comes",
+            ),
+            operation(
+                "GET",
                 "/admin/logs/{name*}",
                 "The last lines of a model's replicas, or of one replica by its id",
                 self._logs,
@@ -67,6 +77,24 @@ class LogOperations:
                 errors=("no_model",),
             ),
         )
+
+    async def _own_log(self, ask: Ask[LogQuery, Nothing]) -> Logs | None:
+        query = ask.query
+        told, lines = OWN_LINES.tail()
+        if not query.follow:
+            return Logs([ReplicaLog("", _last(lines, query.lines))])
+        waiting = _last(lines, query.lines)
+
+        def take() -> bytes:
+            nonlocal told, waiting
+            found, waiting = waiting, ()
+            told, new = OWN_LINES.tail(told)
+            return b"".join(frame("line", LogLine("", line)) for line in (*found, *new))
+
+        await stream(
+            ask.exchange, take, asyncio.Event(), ended=lambda: self._dispatch.draining, look_seconds=LOOK_SECONDS
+        )
+        return None
 
     async def _logs(self, ask: Ask[LogQuery, Nothing]) -> Logs | None:
         name, query = ask.name, ask.query
