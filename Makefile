@@ -7,7 +7,7 @@ ARGS ?=
 # Tests wait for children more than they compute.
 WORKERS ?= 3
 
-.PHONY: up test test-all check bench fmt docs lock env-up env-dev env-all help
+.PHONY: up test test-all check bench fmt docs pictures lock env-up env-dev env-all help
 
 help:
 	@grep -hE '^[a-z-]+:.*# ' Makefile | sed 's/:.*# /\t/'
@@ -41,6 +41,9 @@ fmt: env-dev  # put style right
 
 docs: env-dev  # write docs/cli.md
 	$(RUN) scripts/cli_docs.py
+
+pictures: env-dev  # take the pictures of the web page
+	$(RUN) scripts/pictures.py $(ARGS)
 
 lock: env-dev  # write the lock files
 	$(RUN) scripts/lock.py

@@ -7,9 +7,16 @@ import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 
+import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-CHROMIUM = os.environ.get("TRUNKCALL_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+_NAMES = (
+    "chromium",
+    "google-chrome",
+    "chromium-browser",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
+CHROMIUM = os.environ.get("TRUNKCALL_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
 DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 WIDE = {"width": 3840, "height": 2160}
@@ -17,7 +24,9 @@ WIDE = {"width": 3840, "height": 2160}
 
 @contextmanager
 def chromium() -> Generator[Browser]:
-    """A browser of its own process; ended at the end."""
+    """A browser of its own process; ended at the end. Skips loudly where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("NO BROWSER: install chromium, or name one in TRUNKCALL_CHROMIUM")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"], timeout=30_000

@@ -146,6 +146,18 @@ def test_what_pages_offer_comes_and_goes(visit):
     ) == [["my-one", "my-two"], "Uno", []]
 
 
+def test_messages_stand_over_dialogs(visit):
+    page = visit("chat")
+    expect(page.locator("main h1").first).to_be_attached()
+    page.keyboard.press("Control+k")
+    expect(palette(page)).to_be_focused()
+    page.evaluate("async () => (await import('/web/components/toast.js')).notify('Said over all')")
+    toast = page.get_by_text("Said over all")
+    expect(toast).to_be_visible()
+    # What is outside a modal dialog cannot be hit, so its place in the top layer is asked for.
+    assert toast.evaluate("(element) => element.closest('.toasts').matches(':popover-open')")
+
+
 def test_shortcuts(visit):
     page = visit("operate")
     expect(page.locator("main h1").first).to_be_visible()

@@ -1,5 +1,5 @@
 /** Short messages that come and go, read out by screen readers. */
-import { html, signal } from "../lib/html.js";
+import { html, signal, useLayoutEffect, useRef } from "../lib/html.js";
 import { Icon } from "./icon.js";
 
 const SHOWN_MS = 6000;
@@ -17,9 +17,16 @@ function dismiss(id) {
   toasts.value = toasts.value.filter((toast) => toast.id !== id);
 }
 
-/** Where they appear; once in the page. */
+/** Where they appear; once in the page. A popover, so that they stand over dialogs too. */
 export function Toasts() {
-  return html`<div class="toasts" role="status" aria-live="polite">
+  const element = useRef(null);
+  const last = toasts.value.at(-1)?.id ?? 0;
+  useLayoutEffect(() => {
+    // Shown anew, it comes to lie over what was opened meanwhile.
+    element.current.hidePopover();
+    if (last) element.current.showPopover();
+  }, [last]);
+  return html`<div class="toasts" popover="manual" role="status" aria-live="polite" ref=${element}>
     ${toasts.value.map(
       ({ id, text, kind, action }) => html`<div key=${id} class=${`toast ${kind}`}>
         <${Icon} name=${kind === "error" ? "warning" : "info"} size=${18} />
