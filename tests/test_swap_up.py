@@ -31,12 +31,8 @@ def pocket(**more: Any) -> dict[str, Any]:
 @contextmanager
 def up(tmp_path: Path, models: dict[str, Any], *arguments: str, **settings: Any) -> Iterator[Server]:
     (tmp_path / "trunkcall.yaml").write_text(json.dumps({"pocket": False, "models": models, **settings}))
-    server = Server("--config", str(tmp_path / "trunkcall.yaml"), *arguments, home=tmp_path / "home")
-    try:
-        server.wait_ready()
+    with Server("--config", str(tmp_path / "trunkcall.yaml"), *arguments, home=tmp_path / "home") as server:
         yield server
-    finally:
-        server.stop()
 
 
 def replicas(server: Server, name: str) -> list[dict[str, Any]]:
@@ -210,12 +206,8 @@ def test_after_kill_9_nothing_is_left_and_the_same_home_serves_again(tmp_path: P
         server.process.wait(5)
         if not also:
             eventually(lambda: not any(map(alive, children)), 10)
-        again = Server("--config", str(tmp_path / "trunkcall.yaml"), home=tmp_path / "home")
-        try:
-            again.wait_ready()
+        with Server("--config", str(tmp_path / "trunkcall.yaml"), home=tmp_path / "home") as again:
             eventually(lambda: not any(map(alive, children)), 10)
             said(again, "a")
             assert said(again, "b") == "hi"
-        finally:
-            again.stop()
         eventually(lambda: not alive(int(note.read_text())), 10)
