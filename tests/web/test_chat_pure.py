@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TREE = """
 const { askedOf, branchedTo, branches, fresh, holds, leadingTo, merged, shown, withChange, withMessage, withSettings,
   withTitle } = await import("/web/lib/conversation.js");
@@ -114,6 +116,12 @@ CASES = {
         "(() => { const file = JSON.parse(writeJson([build(user('q1', '', 'x'), model('a2', 'q1', 'y', {state: 'waiting', "
         "evil: 1}))], 5)); const back = read(JSON.stringify(file))[0].messages.a2; return [back.state, 'evil' in back]; })()",
         ["stopped", False],
+    ),
+    "JSON tells how and when it was asked": (
+        "(() => { const asked = {system: 's', template: 't', parameters: {top_p: 1}}; "
+        "const one = model('a2', 'q1', 'y', {state: 'done', start: 5, ended: 7, settings: asked}); "
+        "const back = sound(build(user('q1', '', 'x'), one)).messages.a2; return [back.start, back.ended, back.settings]; })()",
+        [5, 7, {"system": "s", "template": "t", "parameters": {"top_p": 1}}],
     ),
     "Markdown can be read again": (
         "(() => { const text = 'a\\n<!-- trunkcall user {} -->\\n\\\\<!-- trunkcall user {} -->\\n## You\\n\\nb -- c'; "

@@ -11,6 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 from running import Server
 from web.markdown_page import INSPECT, mount
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = """# Heading
 
 Text with **bold**, *italic*, `code`, ~~gone~~, a [link](https://a.example/x "t"), https://auto.example and H<sub>2</sub>O &mdash;

@@ -10,6 +10,8 @@ from playwright.sync_api import Browser, Error, Page
 from running import Server
 from web.markdown_page import INSPECT, mount
 
+pytestmark = pytest.mark.slow
+
 CORPUS = sorted((Path(__file__).parent / "data" / "hostile_markdown").glob("*.md"))
 # Milliseconds without an answer after which a page counts as hung. A quiet machine needs less than 500 for each case.
 HUNG = 20_000

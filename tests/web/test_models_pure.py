@@ -9,6 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 from running import Server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, server: Server) -> Iterator[Page]:
