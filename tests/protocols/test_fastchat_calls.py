@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from trunkcall.core.errors import ServingError
 from trunkcall.core.requests import (
@@ -38,7 +38,7 @@ def test_reads_a_captured_call() -> None:
         prompt=TextPrompt(("SYS<be kind>Uhi|S|A",)),
         sampling=Sampling(max_tokens=2045, temperature=0.7, top_p=1.0),
         stops=Stops(strings=("###",), token_ids=(7, 8)),
-        reporting=Reporting(stream=True, usage_in_stream=True, logprobs=None),
+        reporting=Reporting(stream=True, usage_in_stream=True),
     )
     assert echoed(CAPTURED) == ""
 
@@ -95,11 +95,11 @@ def test_raw_prompts_stay_texts() -> None:
     [
         ({"logprobs": 3}, True, 3),
         ({"logprobs": True, "echo": False}, False, 0),
-        ({"logprobs": 0}, False, None),
-        ({"logprobs": None, "echo": True}, False, None),
+        ({"logprobs": 0}, False, UNSET),
+        ({"logprobs": None, "echo": True}, False, UNSET),
     ],
 )
-def test_log_probabilities_and_echo(fields: dict[str, Any], echo: bool, logprobs: int | None) -> None:
+def test_log_probabilities_and_echo(fields: dict[str, Any], echo: bool, logprobs: int | UnsetType) -> None:
     reporting = read(**fields).reporting
     assert (reporting.echo, reporting.logprobs) == (echo, logprobs)
 

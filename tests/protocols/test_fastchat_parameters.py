@@ -183,7 +183,7 @@ def test_what_is_emitted_is_read_again(text: str, limit: int, temperature: float
         prompt=TextPrompt((text,)),
         sampling=Sampling(max_tokens=limit, temperature=temperature),
         stops=Stops(strings=tuple(stops) or UNSET),
-        reporting=Reporting(stream=True, usage_in_stream=True, logprobs=None),
+        reporting=Reporting(stream=True, usage_in_stream=True),
     )
     body, dropped = emit_generate(request, "m", None, None)
     assert (read_generate(body, "m"), dropped) == (request, ())

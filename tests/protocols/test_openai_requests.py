@@ -281,7 +281,7 @@ def test_extensions_reach_the_neutral_model() -> None:
     request = chat(
         top_k=5, min_p=0.1, typical_p=0.9, repetition_penalty=1.1, min_tokens=2, ignore_eos=True, stop_token_ids=[7],
         chat_template="{{x}}", chat_template_kwargs={"enable_thinking": False}, continue_final_message=True,
-        grammar="root ::= x", return_token_ids=True, include_stop_str_in_output=True,
+        add_generation_prompt=False, grammar="root ::= x", return_token_ids=True, include_stop_str_in_output=True,
     )  # fmt: skip
     assert request.extra == {}
     assert request.sampling == Sampling(

@@ -244,12 +244,20 @@ class FastChat:
                 except ServingError as error:
                     if error.kind != "unreachable":
                         raise
-                    again = tries < _TRIES and self._places.choosing
+                    named = self._places.choosing
                     self._known.forget(worker.url)
                     self._places.doubt(worker.url)
-                    if again:
+                    if not named:
+                        raise
+                    if tries < _TRIES:
                         continue
-                    raise
+                    # The controller itself answers, and may have workers of other models that do.
+                    raise ServingError(
+                        "no_capacity",
+                        f"{error.message} The FastChat controller names this worker for {name!r} until it misses its"
+                        " heart beats",
+                        retry_after=5,
+                    ) from error
                 stack.push_async_callback(attempt.pop_all().aclose)
                 return answer
 

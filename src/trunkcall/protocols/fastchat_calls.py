@@ -86,9 +86,9 @@ def read_generate(body: bytes, model: str, raw: bool = False) -> Generate:
     keep_unmodelled(extra, body, "", _KEYS)
     if call.use_beam_search:
         extra["use_beam_search"] = Raw(b"true")
-    logprobs = None if not call.logprobs else 0 if call.logprobs is True else call.logprobs
+    logprobs = UNSET if not call.logprobs else 0 if call.logprobs is True else call.logprobs
     prompt = _with_images(parsed.prompt, call.images) if call.images else parsed.prompt
-    echo = logprobs is not None and call.echo is not False and isinstance(prompt, TextPrompt)
+    echo = logprobs is not UNSET and call.echo is not False and isinstance(prompt, TextPrompt)
     return Generate(
         model=model,
         prompt=prompt,

@@ -163,6 +163,7 @@ _source = msgspec.json.Decoder(str)
 
 
 _CHAT_KEYS: Final = known_keys(_Chat)
+_NO_TURN: Final = "add_generation_prompt"
 _COMPLETION_KEYS: Final = known_keys(_Completion)
 _EMBEDDING_KEYS: Final = known_keys(_Embedding)
 _STREAM_KEYS: Final = known_keys(_StreamOptions)
@@ -182,6 +183,9 @@ def read_chat(body: bytes) -> Generate:
     chat = decode(_chat, body)
     extra: Fields = {}
     keep_unmodelled(extra, body, "", _CHAT_KEYS)
+    if chat.continue_final_message and extra.get(_NO_TURN) == Raw(b"false"):
+        # The same wish once more, without which vLLM refuses it.
+        del extra[_NO_TURN]
     messages = read_messages(chat.messages, extra)
     if chat.top_logprobs and not chat.logprobs:
         raise ServingError("bad_request", "top_logprobs: needs `logprobs` to be true", param="top_logprobs")
