@@ -80,16 +80,19 @@ def test_a_key_that_stops_being_good(visit, closed):
 
 
 def test_a_model_that_is_unloaded_while_it_is_asked(visit, server):
-    page = visit("chat", query="model=crawl")
+    page = visit("chat", query="model=crawl", allow=GONE)
     server.post("/admin/models", {"name": "brief", "source": "debug:0.3"})
     page.get_by_role("button", name=re.compile("^Model: ")).click()
     page.get_by_role("option", name="brief").click()
     ask(page, "one two three four five six seven eight nine ten")
     said(page, "one two")
-    server.request("DELETE", "/admin/models/brief?now=true")
-    expect(page.get_by_role("button", name="Send")).to_be_visible()
-    said(page, "one two")
-    expect(page.locator(".question")).to_have_count(1)
+    assert server.request("DELETE", "/admin/models/brief")[0] == 200
+    # The answer that runs is let to its end; the next question finds nobody.
+    said(page, "nine ten")
+    expect(page.get_by_role("button", name="Model: brief, not offered any more")).to_be_visible()
+    ask(page, "anybody")
+    expect(page.locator(".reply").last.get_by_role("alert")).to_contain_text("'brief' does not exist")
+    expect(page.locator(".question")).to_have_count(2)
 
 
 def test_what_the_operator_says_and_limits(visit, tmp_path: Path):

@@ -215,7 +215,7 @@ def test_a_column_goes_on_in_a_chat_and_the_comparison_stays(visit):
     expect(page.get_by_role("article", name="Answer of slow")).to_contain_text("hello from here")
     page.get_by_role("link", name="Compare").click()
     expect(column(page, "A").locator(".answer")).to_contain_text("hello from here")
-    assert page.url.endswith("#/compare/echo,slow")
+    expect(page).to_have_url(re.compile("#/compare/echo,slow$"))
 
 
 def test_answers_go_on_while_another_page_is_looked_at(visit, server):

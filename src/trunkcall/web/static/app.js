@@ -48,7 +48,11 @@ function Page({ name, argument }) {
     setFound(null);
     fetchPage(name).then(
       (component) => setFound({ component }),
-      () => setFound({ failed: true }),
+      () => {
+        setFound({ failed: true });
+        // Whether the server is there at all; if it is not, its return is waited for.
+        loadSession();
+      },
     );
   };
   useEffect(() => {

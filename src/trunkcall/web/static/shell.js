@@ -3,7 +3,8 @@ import { html, useEffect, useRef, useState } from "./lib/html.js";
 import { connected } from "./lib/connection.js";
 import { userName } from "./lib/key.js";
 import { paletteOpen } from "./lib/palette.js";
-import { address, go } from "./lib/router.js";
+import { focusNext } from "./lib/focus.js";
+import { address, go, route } from "./lib/router.js";
 import { mayOpen, session, signInAgain, signOut } from "./lib/session.js";
 import { shortcut, shortcutsOpen } from "./lib/shortcuts.js";
 import { t } from "./lib/strings.js";
@@ -42,6 +43,12 @@ export function Shell({ page, children }) {
     // Without what is kept the palette offers the rest.
     if (paletteOpen.value && mayOpen("chat")) lookUpConversations().catch(() => {});
   }, [paletteOpen.value]);
+  const first = useRef(true);
+  useEffect(() => {
+    // From the palette or a dialog to another page: on with what is in it.
+    if (!first.current) focusNext(() => [main.current]);
+    first.current = false;
+  }, [route.value]);
   useEffect(() => {
     main.current.scrollTop = 0;
     setMore(false);

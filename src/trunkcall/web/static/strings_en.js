@@ -41,7 +41,7 @@ export const ENGLISH = {
   "error.signed_out": "Sign in again to go on.",
   "error.broke_off": "The answer broke off before its end.",
   "error.status": "The server answered {status} and did not say why.",
-  "error.retry_after": "It may work again in one second. | It may work again in {seconds} seconds.",
+  "error.retry_after": "It may work again in {time}.",
   "error.request": "Request {id}",
 
   // Signing in
@@ -193,8 +193,10 @@ export const ENGLISH = {
   "chat.turns": "This chat has its {count} questions, the most that this server takes. Begin a new one.",
   "chat.no_model": "Choose a model first.",
   "chat.models_unknown": "The models are being looked up.",
+  "chat.unknown_model": "This server offers no model {model}. Choose another one above.",
   "chat.no_models": "No models yet",
   "chat.no_models_admin": "Add one from a file, from a hub, or from another server's address.",
+  "chat.no_models_open": "Models appear here by themselves as soon as there are any.",
   "chat.no_models_user": "Whoever runs this server can add one, or allow your key to ask one.",
   "chat.add_model": "Add a model",
   "chat.not_lasting": "This browser keeps nothing for this page, as in a private window: chats are gone when it is closed. Export what you want to have later.",

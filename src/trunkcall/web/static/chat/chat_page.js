@@ -1,12 +1,12 @@
 /** The page on which one model is asked: conversations at the left, what is said in the middle, settings at the right. */
 import { html, signal, useEffect, useState } from "../lib/html.js";
-import { models, modelsError, refreshModels } from "../lib/models.js";
+import { modelOf, models, modelsError, refreshModels } from "../lib/models.js";
 import { offer } from "../lib/palette.js";
 import { chosen } from "../lib/parameters.js";
 import { recall, remember } from "../lib/remembered.js";
 import { go, query } from "../lib/router.js";
 import { atLeast } from "../lib/screen.js";
-import { isAdmin, mayOpen, session } from "../lib/session.js";
+import { mayAddModels, originOfModels, session } from "../lib/session.js";
 import { settingsOf, withoutSettings } from "../lib/settings_link.js";
 import { shortcut } from "../lib/shortcuts.js";
 import { lasting } from "../lib/store.js";
@@ -188,7 +188,7 @@ function Head({ live, columns, onTurn }) {
 function Opening({ live }) {
   const model = modelOfCurrent();
   const { heading } = session.value;
-  const known = models.value?.find((one) => one.name === model);
+  const known = modelOf(model);
   return html`${heading && html`<div class="chat-heading"><${Markdown} text=${heading} /></div>`}
     ${modelsError.value &&
     models.value === null &&
@@ -196,20 +196,21 @@ function Opening({ live }) {
     ${models.value?.length === 0 && html`<${NoModels} />`}
     ${live.isEmpty &&
     model &&
+    models.value?.length !== 0 &&
     html`<div class="chat-opening">
       <p class="chat-invitation">${t("chat.invitation", { model })}</p>
       ${known && known.state !== "ready" && html`<p class="faint">${t(`state.${known.state}.means`)}</p>`}
+      ${models.value && !known && html`<p class="chat-unknown">${t("chat.unknown_model", { model })}</p>`}
       <p class="faint">${t("chat.kept_here")}</p>
     </div>`}
     ${!lasting.value && html`<${NotLasting} />`}`;
 }
 
 function NoModels() {
-  const may = isAdmin() && !session.value.locked && mayOpen("models");
   return html`<div class="chat-opening">
     <p class="chat-invitation">${t("chat.no_models")}</p>
-    <p class="faint">${t(may ? "chat.no_models_admin" : "chat.no_models_user")}</p>
-    ${may && html`<${Button} icon="plus" onClick=${() => go("models")}>${t("chat.add_model")}<//>`}
+    <p class="faint">${t(originOfModels())}</p>
+    ${mayAddModels() && html`<${Button} icon="plus" onClick=${() => go("models")}>${t("chat.add_model")}<//>`}
   </div>`;
 }
 

@@ -1,5 +1,6 @@
 /** Where a question is written: its text and its images. */
 import { html, useEffect, useId, useLayoutEffect, useRef, useState } from "../lib/html.js";
+import { hasKeyboard } from "../lib/focus.js";
 import { whole } from "../lib/format.js";
 import { session } from "../lib/session.js";
 import { t } from "../lib/strings.js";
@@ -39,6 +40,11 @@ export function Composer(given) {
     if (!may) return;
     setProblems([]);
     onSend({ text: draft.text.trim(), images: draft.images });
+  };
+  const stop = () => {
+    onStop();
+    // Its button goes away when the answer has ended.
+    if (hasKeyboard()) area.current.focus();
   };
   const add = async (files) => {
     if (!files.length || plain) return;
@@ -151,7 +157,7 @@ export function Composer(given) {
       </div>
       ${onCancel && html`<${Button} onClick=${onCancel}>${t("cancel")}<//>`}
       ${onStop
-        ? html`<${Button} icon="stop" kind="primary" onClick=${onStop}>${given.stop ?? t("chat.stop")}<//>`
+        ? html`<${Button} icon="stop" kind="primary" onClick=${stop}>${given.stop ?? t("chat.stop")}<//>`
         : html`<${Button} icon=${plain ? "check" : "send"} kind="primary" disabled=${!may} onClick=${send}>
             ${given.send ?? t("chat.send")}
           <//>`}

@@ -154,10 +154,11 @@ export async function kept(ids = null) {
 /** Keep conversations that come from a file; those that are here already take up what is new to them. */
 export async function bring(conversations) {
   for (const data of conversations) {
-    const whole = await amend(STORE, data.id, (ours) => (ours ? merged(ours, data) : data));
-    note(whole);
+    await amend(STORE, data.id, (ours) => (ours ? merged(ours, data) : data));
     await live.get(data.id)?.follow();
   }
+  // Once for all: a list that grows by one a thousand times is drawn as often.
+  if (headings.value !== null) await loadHeadings();
 }
 
 addEventListener("pagehide", () => {

@@ -98,12 +98,13 @@ export class LiveConversation {
     this._run(this.data.value.messages[id], text, reasoning ?? "");
   }
 
-  /** Put other words into the model's mouth, in a branch of its own. */
+  /** Put other words into the model's mouth, in a branch of its own; gives its id. */
   reword(id, text) {
     const { parent, model } = this.data.value.messages[id];
     const message = { id: newId(), parent, role: "assistant", at: Date.now(), model, text, state: "done" };
     this.data.value = withMessage(this.data.value, message);
     this.keep();
+    return message.id;
   }
 
   /** Show the branch of a message. */

@@ -1,7 +1,8 @@
 /** One message of a conversation with what can be done with it. */
-import { html, useEffect, useState } from "../lib/html.js";
+import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { requestOf } from "../lib/chat_request.js";
 import { askedOf, isRunning } from "../lib/conversation.js";
+import { focusNext, hasKeyboard } from "../lib/focus.js";
 import { memo } from "../lib/memo.js";
 import { modelOf } from "../lib/models.js";
 import { session } from "../lib/session.js";
@@ -27,6 +28,7 @@ export const MessageView = memo(function MessageView(given) {
 function Question({ live, message, ...branch }) {
   const [draft, setDraft] = useState(null);
   const { text, images = [] } = message;
+  const article = useRef(null);
   if (draft !== null) {
     return html`<article class="message question editing" aria-label=${t("chat.edits")}>
       <${Composer}
@@ -36,15 +38,19 @@ function Question({ live, message, ...branch }) {
         model=${modelOfCurrent()}
         label=${t("chat.edit")}
         focused
-        onCancel=${() => setDraft(null)}
+        onCancel=${() => {
+          setDraft(null);
+          focusNext(() => [editOf(article)]);
+        }}
         onSend=${(sent) => {
           setDraft(null);
           live.askAgain(modelOfCurrent(), message.id, sent.text, sent.images);
+          toComposer();
         }}
       />
     </article>`;
   }
-  return html`<article class="message question" aria-label=${t("chat.you")}>
+  return html`<article ref=${article} id=${idOf(message.id)} class="message question" aria-label=${t("chat.you")}>
     <h2 class="visually-hidden">${t("chat.you")}</h2>
     ${images.length > 0 &&
     html`<ul class="question-images">
@@ -54,7 +60,7 @@ function Question({ live, message, ...branch }) {
     <div class="message-tools">
       <${Branches} live=${live} ...${branch} />
       <${CopyButton} text=${text} size=${17} />
-      <${IconButton} icon="edit" size=${17} label=${t("chat.edit")} onClick=${() => setDraft({ text, images })} />
+      <${IconButton} icon="edit" size=${17} class="edit" label=${t("chat.edit")} onClick=${() => setDraft({ text, images })} />
     </div>
   </article>`;
 }
@@ -64,11 +70,18 @@ function Reply({ live, message, answer, last, ...branch }) {
   const [corner, setCorner] = useState(false);
   const elsewhere = isRunning(message) && !answer;
   const running = isRunning(message);
-  const again = () => live.answer(modelOfCurrent(), message.parent);
-  const goOn = () => live.goOn(modelOfCurrent(), message.id);
+  const again = () => {
+    live.answer(modelOfCurrent(), message.parent);
+    toComposer();
+  };
+  const goOn = () => {
+    live.goOn(modelOfCurrent(), message.id);
+    toComposer();
+  };
   // An answer without a begin has nothing to be gone on with.
   const continuable = last && !running && message.text;
-  return html`<article class="message reply" aria-label=${t("chat.answer_of", { model: message.model })}>
+  const article = useRef(null);
+  return html`<article ref=${article} id=${idOf(message.id)} class="message reply" aria-label=${t("chat.answer_of", { model: message.model })}>
     <h2 class="reply-model">${message.model}</h2>
     ${elsewhere && html`<p class="faint reply-elsewhere">${t("chat.elsewhere")}</p>`}
     ${editing === null
@@ -80,10 +93,14 @@ function Reply({ live, message, answer, last, ...branch }) {
         />`
       : html`<${Rewording}
           text=${editing}
-          onCancel=${() => setEditing(null)}
+          onCancel=${() => {
+            setEditing(null);
+            focusNext(() => [editOf(article)]);
+          }}
           onDone=${(text) => {
             setEditing(null);
-            live.reword(message.id, text);
+            const made = live.reword(message.id, text);
+            focusNext(() => [document.getElementById(idOf(made))?.querySelector(".edit")]);
           }}
         />`}
     ${!running &&
@@ -92,7 +109,7 @@ function Reply({ live, message, answer, last, ...branch }) {
       <${Branches} live=${live} ...${branch} />
       <${CopyButton} text=${message.text} size=${17} label=${t("chat.copy_answer")} />
       <${IconButton} icon="again" size=${17} label=${t("chat.regenerate")} onClick=${again} />
-      <${IconButton} icon="edit" size=${17} label=${t("chat.reword")} onClick=${() => setEditing(message.text)} />
+      <${IconButton} icon="edit" size=${17} class="edit" label=${t("chat.reword")} onClick=${() => setEditing(message.text)} />
       ${continuable &&
       message.state === "done" &&
       message.finish !== "length" &&
@@ -104,10 +121,21 @@ function Reply({ live, message, answer, last, ...branch }) {
   </article>`;
 }
 
+const toComposer = () => hasKeyboard() && focusNext(() => document.querySelectorAll(".chat-foot textarea"));
+const idOf = (message) => `message-${message}`;
+const editOf = (article) => article.current?.querySelector(".edit");
+
 function Branches({ live, index, count, before, after }) {
   if (count < 2) return null;
   const way = (icon, label, to) => {
-    const go = () => live.show(to);
+    const go = () => {
+      live.show(to);
+      // On with the same way, and where it ends with the way back.
+      focusNext(() => {
+        const [left, right] = document.getElementById(idOf(to))?.querySelectorAll(".branches button") ?? [];
+        return icon === "left" ? [left, right] : [right, left];
+      });
+    };
     return html`<${IconButton} icon=${icon} size=${17} label=${label} disabled=${!to} onClick=${go} />`;
   };
   return html`<div class="branches" role="group" aria-label=${t("chat.branches")}>

@@ -1,4 +1,5 @@
 /** How the open conversation is asked: system prompt, template, parameters, and a link that brings them along. */
+import { copyText } from "../lib/clipboard.js";
 import { html } from "../lib/html.js";
 import { linkOf } from "../lib/settings_link.js";
 import { t } from "../lib/strings.js";
@@ -15,7 +16,7 @@ export function SettingsPanel() {
   const copyLink = async () => {
     const link = linkOf({ model, system, template, parameters }, location);
     try {
-      await navigator.clipboard.writeText(link);
+      await copyText(link);
       notify(t("settings.link_copied"));
     } catch {
       notify(t("settings.link", { link }));

@@ -39,9 +39,10 @@ export class Column {
     this.settings.value = { ...this.settings.value, ...settings };
   }
 
-  /** Stop the answer that comes. */
+  /** Stop the answer that comes; settles when it has ended. */
   stop() {
     this.last?.answer.stop();
+    return this.last?.answer.ended;
   }
 
   /** What is asked of the model for a new turn after these, as requestOf takes it. */

@@ -1,4 +1,5 @@
 /** A column of a comparison as its reader sees it: whose it is, what was said, and what can be done with it. */
+import { focusNext } from "../lib/focus.js";
 import { html } from "../lib/html.js";
 import { chosen } from "../lib/parameters.js";
 import { t } from "../lib/strings.js";
@@ -69,12 +70,18 @@ function SettingsButton({ column, letter, onClick }) {
 function Doings({ column, comparison, letter, frozen = false }) {
   const { last } = column;
   if (!last) return null;
+  const turned = (work) => async (event) => {
+    const { parentElement: row } = event.currentTarget;
+    await work();
+    // The button has given way to others.
+    focusNext(() => row.querySelectorAll("button"));
+  };
   if (column.running) {
     return html`<${Button}
       icon="stop"
       kind="quiet"
       aria-label=${t("compare.stop_one", { letter })}
-      onClick=${() => column.stop()}
+      onClick=${turned(() => column.stop())}
     >${t("chat.stop")}<//>`;
   }
   const behind = last.round !== comparison.round.value;
@@ -89,7 +96,7 @@ function Doings({ column, comparison, letter, frozen = false }) {
       icon="again"
       size=${17}
       label=${t("compare.regenerate_one", { letter })}
-      onClick=${() => comparison.regenerate([column])}
+      onClick=${turned(() => comparison.regenerate([column]))}
     />`}
     ${!frozen && behind && html`<${CatchUp} column=${column} comparison=${comparison} />`}`;
 }

@@ -1,5 +1,6 @@
 /** The votes on what two columns said, or which of several is the best. */
-import { html } from "../lib/html.js";
+import { focusNext } from "../lib/focus.js";
+import { html, useRef } from "../lib/html.js";
 import { t } from "../lib/strings.js";
 import { Button } from "../components/button.js";
 import { Icon } from "../components/icon.js";
@@ -16,17 +17,22 @@ const CHOICES = [
 export function VoteBar({ comparison, children }) {
   const { unready, contenders } = comparison;
   const verdict = comparison.verdict.value;
+  const bar = useRef(null);
+  const vote = (...given) => {
+    comparison.vote(...given);
+    focusNext(() => bar.current.parentElement.querySelectorAll("a, button"));
+  };
   const letters = contenders.map((column) => letterOf(comparison.columns.value.indexOf(column)));
   if (verdict) {
     const best = verdict.best ? letterOf(comparison.columns.value.indexOf(verdict.best)) : "";
-    return html`<div class="vote-bar" role="status">
+    return html`<div ref=${bar} class="vote-bar" role="status">
       <span class="vote-cast"><${Icon} name="check" size=${18} /> ${saidOf(verdict.winner, best, letters)}</span>
       ${children}
     </div>`;
   }
   const many = contenders.length > 2;
   const off = unready !== "";
-  return html`<div class="vote-bar" role="group" aria-label=${t("vote.label")}>
+  return html`<div ref=${bar} class="vote-bar" role="group" aria-label=${t("vote.label")}>
     ${many
       ? html`<span class="vote-ask">${t("vote.which")}</span>
           ${contenders.map(
@@ -34,7 +40,7 @@ export function VoteBar({ comparison, children }) {
               key=${column.id}
               disabled=${off}
               aria-label=${t("vote.best", { letter: letters[index] })}
-              onClick=${() => comparison.vote("left", column)}
+              onClick=${() => vote("left", column)}
             >${letters[index]}<//>`,
           )}`
       : CHOICES.map(
@@ -42,7 +48,7 @@ export function VoteBar({ comparison, children }) {
             key=${winner}
             icon=${icon}
             disabled=${off}
-            onClick=${() => comparison.vote(winner)}
+            onClick=${() => vote(winner)}
           >${t(`vote.${winner}`, namesOf(letters))}<//>`,
         )}
     <span class="vote-why" role="status">${unready && t(`vote.not.${unready}`)}</span>

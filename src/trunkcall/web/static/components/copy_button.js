@@ -1,4 +1,5 @@
 /** A button that copies a text. */
+import { copyText } from "../lib/clipboard.js";
 import { html, useState } from "../lib/html.js";
 import { t } from "../lib/strings.js";
 import { IconButton } from "./button.js";
@@ -11,7 +12,7 @@ export function CopyButton({ text, label = t("copy"), ...rest }) {
   const [done, setDone] = useState(false);
   const copy = async () => {
     try {
-      await navigator.clipboard.writeText(typeof text === "function" ? text() : text);
+      await copyText(typeof text === "function" ? text() : text);
       setDone(true);
       setTimeout(() => setDone(false), SHOWN_MS);
     } catch {

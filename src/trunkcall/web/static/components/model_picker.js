@@ -2,6 +2,7 @@
 import { html, useEffect, useId, useRef, useState } from "../lib/html.js";
 import { whole } from "../lib/format.js";
 import { modelOf, models, modelsError, refreshModels } from "../lib/models.js";
+import { mayAddModels } from "../lib/session.js";
 import { t } from "../lib/strings.js";
 import { useStylesheet } from "../lib/stylesheet.js";
 import { Icon } from "./icon.js";
@@ -72,7 +73,7 @@ function Choices({ value, label, only, onPick }) {
       ? html`<${ErrorNote} error=${modelsError.value} onRetry=${refreshModels} />`
       : html`<${Waiting} />`;
   }
-  if (!entries.length) return html`<p class="picker-empty">${t("picker.empty")}</p>`;
+  if (!entries.length) return html`<p class="picker-empty">${t(mayAddModels() ? "picker.empty" : "chat.no_models_open")}</p>`;
   const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
   const found = entries.filter(({ name, model }) => {
     const text = [name, ...model.aliases, model.description].join(" ").toLowerCase();

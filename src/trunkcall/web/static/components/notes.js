@@ -1,4 +1,5 @@
 /** What a page says when it has nothing to show, waits, or has failed: and what to do next. */
+import { duration } from "../lib/format.js";
 import { html } from "../lib/html.js";
 import { t } from "../lib/strings.js";
 import { Button } from "./button.js";
@@ -19,7 +20,7 @@ export function ErrorNote({ error, onRetry }) {
     <${Icon} name="warning" size=${18} />
     <div>
       <p>${error.message}</p>
-      ${error.retryAfter && html`<p class="faint">${t("error.retry_after", { seconds: Math.ceil(error.retryAfter) })}</p>`}
+      ${error.retryAfter && html`<p class="faint">${t("error.retry_after", { time: duration(1000 * error.retryAfter) })}</p>`}
       ${error.requestId && html`<p class="faint">${t("error.request", { id: error.requestId })}</p>`}
     </div>
     ${onRetry && html`<${Button} icon="again" onClick=${onRetry}>${t("retry")}<//>`}

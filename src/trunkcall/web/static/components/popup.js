@@ -1,4 +1,5 @@
 /** Something that opens over the page at its button, and closes by Escape or a click elsewhere. */
+import { focusNext } from "../lib/focus.js";
 import { html, useId, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { useStylesheet } from "../lib/stylesheet.js";
 
@@ -15,6 +16,9 @@ export function Popup({ button, role = "dialog", label, atEnd = false, class: mo
   const id = useId();
   const box = useRef(null);
   const close = () => box.current?.hidePopover();
+  const onToggle = (event) => {
+    if (event.target === box.current && event.newState === "closed") focusNext(() => [box.current && buttonOf(box.current)]);
+  };
   useLayoutEffect(() => {
     if (!open) return undefined;
     const move = () => place(box.current, atEnd);
@@ -37,15 +41,18 @@ export function Popup({ button, role = "dialog", label, atEnd = false, class: mo
       class=${`popup ${more}`}
       role=${role}
       aria-label=${label}
+      onToggle=${onToggle}
       onBeforeToggle=${(event) => event.target === box.current && setOpen(event.newState === "open")}
     >
       ${open && children(close)}
     </div>`;
 }
 
+const buttonOf = (box) => document.querySelector(`[popovertarget="${box.id}"]`);
+
 /** Under its button or, where more room is, over it; always inside of the window. */
 function place(box, atEnd) {
-  const anchor = document.querySelector(`[popovertarget="${box.id}"]`).getBoundingClientRect();
+  const anchor = buttonOf(box).getBoundingClientRect();
   const wide = document.documentElement.clientWidth;
   const high = innerHeight;
   const below = high - anchor.bottom - GAP - EDGE;

@@ -60,6 +60,7 @@ export function KeyDialog({ view = null, first = false, onSave, onClose }) {
       inputmode=${more.inputmode}
       list=${more.list}
       placeholder=${more.placeholder}
+      autofocus=${more.autofocus}
       autocomplete="off"
       autocapitalize="off"
       spellcheck="false"
@@ -77,7 +78,7 @@ export function KeyDialog({ view = null, first = false, onSave, onClose }) {
       ${first && html`<p class="key-note"><${Icon} name="info" size=${18} /><span>${t("keys.first")}</span></p>`}
       <p class="field-error" role="alert">${refusal[""]}</p>
       <div class="fields">
-        ${!before && text("name", { help: true, placeholder: "team-a" })}
+        ${!before && text("name", { help: true, placeholder: "team-a", autofocus: true })}
         <${Field}
           label=${t("keys.field.role")}
           help=${t(`keys.role.${form.role}`)}

@@ -92,6 +92,7 @@ function soundAnswer(message, now) {
   const { id, parent, at, changed, text, state, error } = message;
   const figures = Object.entries(isObject(message.figures) ? message.figures : {});
   const calls = Array.isArray(message.toolCalls) ? message.toolCalls.filter(isObject) : [];
+  const moments = Object.entries({ start: message.start, ended: message.ended }).filter(([, value]) => moment(value, 0));
   return {
     id,
     parent: string(parent),
@@ -111,8 +112,14 @@ function soundAnswer(message, now) {
     dropped: Array.isArray(message.dropped) ? message.dropped.filter((name) => typeof name === "string") : [],
     resumed: string(message.resumed),
     vote: string(message.vote),
+    ...Object.fromEntries(moments),
+    ...(isObject(message.settings) ? { settings: soundSettings(message.settings) } : {}),
   };
 }
+
+const soundSettings = ({ system, template, parameters }) => (
+  { system: string(system), template: string(template), parameters: isObject(parameters) ? parameters : {} }
+);
 
 const soundCall = ({ id, name, arguments: given }) => ({ id: string(id), name: string(name), arguments: string(given) });
 const soundError = ({ message, kind, requestId }) => (

@@ -1,4 +1,5 @@
 /** A block of code: its language, how to copy and wrap it, and its text in colours once it is complete. */
+import { copyText } from "./clipboard.js";
 import { highlighted } from "./highlighting.js";
 import { Pieces } from "./markdown_pieces.js";
 import { t } from "./strings.js";
@@ -45,7 +46,7 @@ export async function colour(figure) {
   code.replaceChildren(...fresh.childNodes);
 }
 
-/** Does what the pressed button of a block says. Raises what the browser raises where copying is refused. */
+/** Does what the pressed button of a block says. Raises as copyText does. */
 export async function pressed(target) {
   const found = target.closest("button[data-does]");
   const figure = found?.closest("figure.code");
@@ -54,7 +55,7 @@ export async function pressed(target) {
     found.setAttribute("aria-pressed", String(figure.classList.toggle("wrapped")));
     return;
   }
-  await navigator.clipboard.writeText(figure.querySelector("code").textContent.replace(/\n$/, ""));
+  await copyText(figure.querySelector("code").textContent.replace(/\n$/, ""));
   found.textContent = t("copied");
   setTimeout(() => (found.textContent = t("copy")), COPIED_MS);
 }

@@ -73,9 +73,15 @@ export function mayOpen(page) {
   return session.value?.pages.includes(page) ?? false;
 }
 
-/** Whether this caller administers. */
-export function isAdmin() {
-  return session.value?.role === "admin";
+/** Whether this caller may add models, in this page. */
+export function mayAddModels() {
+  return !session.value.locked && mayOpen("models");
+}
+
+/** The name of the text that says where models come from, for who sees none. */
+export function originOfModels() {
+  if (mayAddModels()) return "chat.no_models_admin";
+  return session.value.open ? "chat.no_models_open" : "chat.no_models_user";
 }
 
 onOtherTabs((signedIn) => {

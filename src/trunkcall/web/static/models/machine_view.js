@@ -45,8 +45,8 @@ export function MachineView() {
           ]}
         />
         <p class="faint legend">
-          <span class="key models" /> ${takenSaid}
-          ${free > 0 && html`<span class="key others" /> ${othersSaid}`}
+          <span class="legend-part"><span class="key models" />${takenSaid}</span>
+          ${free > 0 && html`<span class="legend-part"><span class="key others" />${othersSaid}</span>`}
           ${limit !== null && html`<span>${t("models.machine.limit", { size: bytes(limit) })}</span>`}
         </p>
       </div>
