@@ -47,7 +47,7 @@ class Server:
     def wait_ready(self, limit: float = 30.0) -> None:
         end = time.monotonic() + limit
         while time.monotonic() < end:
-            match = re.search(r"Open\s+(http://\S+)", self.output)
+            match = re.search(r"(?:Open\s+|is ready at )(https?://\S+)", self.output)
             if match:
                 self.url = match[1]
                 return

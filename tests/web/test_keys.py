@@ -107,6 +107,16 @@ def test_a_key_is_disabled_and_good_again(page, closed):
     expect(page.get_by_role("button", name="Disable boss")).to_be_disabled()
 
 
+def test_a_slip_of_the_mouse_loses_nothing_that_was_typed(page, closed):
+    page.get_by_role("button", name="New key").click()
+    form = page.get_by_role("dialog", name="New key")
+    form.get_by_label("Name", exact=True).fill("half-typed")
+    page.mouse.click(5, 5)
+    expect(form.get_by_label("Name", exact=True)).to_have_value("half-typed")
+    form.get_by_role("button", name="Cancel").click()
+    expect(form).to_be_hidden()
+
+
 def test_revoking_asks_first(page, closed):
     secret = made(closed, name="doomed")
     page.get_by_role("button", name="Revoke doomed").click()

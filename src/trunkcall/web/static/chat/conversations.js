@@ -137,7 +137,7 @@ export async function remove(id) {
   const undo = async () => {
     await keep(STORE, data);
     note(data);
-    if (wasShown) go("chat", id);
+    if (wasShown && (await open(id))) go("chat", id);
   };
   const text = t("list.deleted", { title: data?.title || t("chat.untitled") });
   if (data) notify(text, { action: { label: t("undo"), run: undo } });

@@ -25,7 +25,10 @@ export function Dialog({ title, onClose, wide = false, foot, children }) {
       event.preventDefault();
       onClose();
     }}
-    onMouseDown=${(event) => event.target === element.current && onClose()}
+    onMouseDown=${(event) => {
+      // A click beside it closes what is only read: what was typed is not to be lost by a slip.
+      if (event.target === element.current && !element.current.querySelector("input, textarea, select")) onClose();
+    }}
   >
     <div class="dialog-body">
       <header class="dialog-head">
