@@ -39,7 +39,7 @@ from trunkcall.core.errors import ServingError
 from trunkcall.core.log import log
 from trunkcall.core.meter import Counters
 from trunkcall.core.models import ModelSettings, ModelView, convert_options
-from trunkcall.core.ports import Api, Resident
+from trunkcall.core.ports import Api, Exchange, Resident
 from trunkcall.home import Home
 from trunkcall.home import locate as locate_home
 from trunkcall.in_force import Identity, InForce, Parts, Reread
@@ -282,31 +282,7 @@ class _Process:
         listening: list[Listening] = []
         identities: list[Identity] = []
         for listener, bound in zip(self._settings.listen, sockets, strict=True):
-            names = _served(listener)
-            services = Services(
-                serving,
-                self._dispatch,
-                self._registry,
-                self._counters,
-                operations,
-                self._condition,
-                allow_workers(listener.workers_from, access),
-                self._stopping.set,
-                names,
-            )
-            apis = [_build_api(name, listener, services) for name in names]
-            application = Application(
-                apis,
-                max_body=self._settings.max_body,
-                cors=self._settings.cors,
-                guard=guard(
-                    access,
-                    listener.allow_from,
-                    self._hosts if config.is_loopback(listener.host) else None,
-                    self._pages,
-                    self._counters.refuse,
-                ),
-            )
+            apis, application = self._application(listener, access, serving, operations)
             tls = identity(listener.certificate, listener.private_key) if listener.certificate else None
             if tls is not None:
                 identities.append((tls, listener))
@@ -318,6 +294,42 @@ class _Process:
         for opened in listening:
             await opened.start()
         return listening
+
+    def _application(
+        self, listener: Listener, access: Access, serving: Serving, operations: Operations
+    ) -> tuple[list[Api], Application]:
+        """What is served at one listener."""
+
+        async def answer(exchange: Exchange) -> None:
+            await application.handle(exchange)
+
+        names = _served(listener)
+        services = Services(
+            serving,
+            self._dispatch,
+            self._registry,
+            self._counters,
+            operations,
+            self._condition,
+            allow_workers(listener.workers_from, access),
+            self._stopping.set,
+            answer,
+            names,
+        )
+        apis = [_build_api(name, listener, services) for name in names]
+        application = Application(
+            apis,
+            max_body=self._settings.max_body,
+            cors=self._settings.cors,
+            guard=guard(
+                access,
+                listener.allow_from,
+                self._hosts if config.is_loopback(listener.host) else None,
+                self._pages,
+                self._counters.refuse,
+            ),
+        )
+        return apis, application
 
     def _condition(self) -> Condition:
         return Condition(

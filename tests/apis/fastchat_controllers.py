@@ -180,7 +180,9 @@ async def control(
 
     counters = Counters()
     serving = Serving(dispatch, Relay(), Journal(), counters)
-    services = Services(serving, dispatch, registry, counters, cast(Any, None), Condition, allow, lambda: None)
+    services = Services(
+        serving, dispatch, registry, counters, cast(Any, None), Condition, allow, lambda: None, cast(Any, None)
+    )
     api = FastChatController(services, options)
     listening = Listening(Application([api], guard=guard), bind("127.0.0.1", port))
     await listening.start()

@@ -140,6 +140,7 @@ async def worker(
         Condition,
         nobody,
         lambda: None,
+        nobody,
     )
     api = FastChatWorker(services, msgspec.convert(options, WorkerOptions))
     listening = Listening(Application([api]), bind("127.0.0.1", 0))

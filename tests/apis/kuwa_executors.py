@@ -188,6 +188,7 @@ async def executor(
         Condition,
         allow,
         lambda: None,
+        cast(Any, None),
     )
     api = KuwaExecutor(services, msgspec.convert(options, ExecutorOptions))
     listening = Listening(Application([api], guard=guard), bind("127.0.0.1", 0))

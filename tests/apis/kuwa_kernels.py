@@ -107,7 +107,9 @@ async def kernel(
     journal, counters = Journal(), Counters()
 
     serving = Serving(dispatch, Relay(), journal, counters, Admission(keyring))
-    services = Services(serving, dispatch, registry, counters, cast(Any, None), Condition, allow, lambda: None)
+    services = Services(
+        serving, dispatch, registry, counters, cast(Any, None), Condition, allow, lambda: None, cast(Any, None)
+    )
     api = KuwaKernel(services, KuwaKernel.Options(reservation_seconds=seconds))
     listening = Listening(Application([api], guard=guard), bind("127.0.0.1", port))
     await listening.start()

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from trunkcall.apis import admin_stream
-from trunkcall.apis.admin_stream import frame, stream
+from trunkcall.apis.admin_stream import stream
 from trunkcall.core.errors import ServingError
+from trunkcall.protocols.frames import LIVE_HEAD, event
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +26,7 @@ class Reader:
         self._hangs = hangs
 
     async def begin(self, status: int, headers: Any) -> None:
-        assert status == 200 and (b"content-type", b"text/event-stream") in headers
+        assert (status, headers) == (200, LIVE_HEAD)
 
     async def write(self, data: bytes) -> None:
         if self._hangs and self.sent:
@@ -51,7 +52,7 @@ async def run(reader: Reader, take: Callable[[], bytes] = bytes, **more: Any) ->
 
 async def test_the_end_of_the_server_ends_it_in_order() -> None:
     reader = Reader()
-    pieces = [frame("x", 1), b"", frame("x", 2)]
+    pieces = [event("x", 1), b"", event("x", 2)]
     await run(reader, lambda: pieces.pop(0) if pieces else b"", ended=lambda: not pieces)
     assert reader.sent == [b": live\n\n", b"event: x\ndata: 1\n\n", b"event: x\ndata: 2\n\n"]
     assert reader.finished and reader.gone is None

@@ -16,6 +16,7 @@ from running import Server
 
 from trunkcall.backends import debug
 from trunkcall.control.keyring import Keyring
+from trunkcall.control.pool import Pool, Replica
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Notice
 from trunkcall.core.meter import Meter
@@ -303,6 +304,19 @@ async def test_failures(error: ServingError, expected: str, caplog: pytest.LogCa
     assert failed == [expected == ERROR] * 2
     told = [r.headers[b"x-trunkcall-request-id"].decode() in caplog.text for r in replies]
     assert told == [expected == ERROR] * 2
+
+
+async def test_the_model_that_stood_in_is_named() -> None:
+    async with executor(Script(ServingError("unreachable", "gone")), model="model") as running:
+        pools = running.dispatch.pools
+        source = Source("test")
+        replica = Replica("other/0", source, None)
+        replica.backend, replica.state = Script("mine"), "ready"
+        own = ModelSettings(name="model", sources=(source,), fallback=("other",))
+        pools["model"] = Pool(own, pools["model"].replicas)
+        pools["other"] = Pool(ModelSettings(name="other", sources=(source,)), [replica])
+        reply = await running.post({"input": HELLO})
+    assert (reply.text, reply.headers[b"x-trunkcall-model"]) == ("mine", b"other")
 
 
 async def test_a_notice_is_a_warning_block() -> None:

@@ -195,6 +195,7 @@ def services_of(dispatch: Dispatch, journal: Journal, keyring: Keyring | None = 
         Condition,
         nobody,
         lambda: None,
+        nobody,
     )
 
 

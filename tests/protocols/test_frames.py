@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trunkcall.core.errors import ServingError
 from trunkcall.protocols import frames
-from trunkcall.protocols.frames import FrameCutter, SseReader, comment, sse
+from trunkcall.protocols.frames import FrameCutter, SseReader, comment, event, sse
 
 
 def read(pieces: list[bytes]) -> list[bytes]:
@@ -108,6 +108,12 @@ def test_an_endless_frame_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_written_is_read_back(data: bytes) -> None:
     normal = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     assert read([sse(data)]) == [normal]
+
+
+def test_an_event_has_its_kind_and_json_of_one_line() -> None:
+    told = event("line", {"text": "a\nb\r\n"})
+    assert told == b'event: line\ndata: {"text":"a\\nb\\r\\n"}\n\n'
+    assert read([told]) == [b'{"text":"a\\nb\\r\\n"}']
 
 
 def test_a_comment_stays_one_line_and_is_not_read() -> None:

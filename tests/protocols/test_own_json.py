@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -57,6 +58,29 @@ def test_only_json_is_read(value: bytes | None, read: bool) -> None:
         return
     with pytest.raises(ServingError, match="application/json"):
         own_json.check_content_type(value)
+
+
+class Sent:
+    """An exchange with this content type, whose body must not be waited for unless it is JSON."""
+
+    def __init__(self, kind: bytes) -> None:
+        self._kind = kind
+
+    def header(self, name: bytes) -> bytes | None:
+        return self._kind if name == b"content-type" else None
+
+    async def body(self) -> bytes:
+        assert self._kind == b"application/json"
+        return b"{}"
+
+
+@pytest.mark.anyio
+async def test_the_body_of_a_request_is_json() -> None:
+    sent: Any = Sent(b"application/json")
+    assert await own_json.json_body(sent) == b"{}"
+    sent = Sent(b"text/plain")
+    with pytest.raises(ServingError, match="application/json"):
+        await own_json.json_body(sent)
 
 
 def test_a_refusal() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+import yaml
 from running import Server, eventually
 from web_browser import chromium
 
@@ -26,9 +28,9 @@ def question(model: str, text: str, **more: Any) -> dict[str, Any]:
     return {"path": "/v1/chat/completions", "body": body}
 
 
-def asked(server: Server, *questions: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """All events of the stream."""
-    status, headers, data = server.request("POST", "/web/api/ask", {"questions": list(questions)})
+def asked(server: Server, *questions: dict[str, Any], **sent: str) -> list[tuple[str, dict[str, Any]]]:
+    """All events of the stream; sent: headers."""
+    status, headers, data = server.request("POST", "/web/api/ask", {"questions": list(questions)}, sent)
     assert (status, headers["content-type"]) == (200, "text/event-stream")
     found: list[tuple[str, dict[str, Any]]] = []
     for frame in data.decode().removesuffix("\n\n").split("\n\n"):
@@ -37,8 +39,17 @@ def asked(server: Server, *questions: dict[str, Any]) -> list[tuple[str, dict[st
     return found
 
 
+def body_of(events: list[tuple[str, dict[str, Any]]], part: int) -> str:
+    return "".join(told["text"] for event, told in events if event == "body" and told["part"] == part)
+
+
+def head_of(events: list[tuple[str, dict[str, Any]]], part: int) -> dict[str, Any]:
+    (head,) = (told for event, told in events if event == "head" and told["part"] == part)
+    return head
+
+
 def said(events: list[tuple[str, dict[str, Any]]], part: int) -> str:
-    body = "".join(told["text"] for event, told in events if event == "body" and told["part"] == part)
+    body = body_of(events, part)
     chunks = [json.loads(line[6:]) for line in body.splitlines() if line.startswith("data: {")]
     return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk["choices"])
 
@@ -46,11 +57,10 @@ def said(events: list[tuple[str, dict[str, Any]]], part: int) -> str:
 def test_each_answer_is_whole_and_a_refusal_is_its_own(server: Server) -> None:
     events = asked(server, question("quick", "one ünö"), question("nobody", "two"), question("slow", "three"))
     assert events[0][0] == "stream"
-    heads = {told["part"]: told for event, told in events if event == "head"}
-    assert [heads[part]["status"] for part in range(3)] == [200, 404, 200]
+    heads = [head_of(events, part) for part in range(3)]
+    assert [head["status"] for head in heads] == [200, 404, 200]
     assert (said(events, 0), said(events, 2)) == ("one ünö", "three")
-    refusal = json.loads("".join(told["text"] for event, told in events if event == "body" and told["part"] == 1))
-    assert "nobody" in refusal["error"]["message"]
+    assert "nobody" in json.loads(body_of(events, 1))["error"]["message"]
     assert sorted(told["part"] for event, told in events if event == "end") == [0, 1, 2]
     ids = {heads[part]["headers"]["x-trunkcall-request-id"] for part in (0, 2)}
     stories = {story["id"] for story in server.get("/admin/requests")["requests"]}
@@ -65,6 +75,64 @@ def test_each_answer_is_whole_and_a_refusal_is_its_own(server: Server) -> None:
 def test_what_cannot_be_asked_is_refused(server: Server, body: Any, field: str) -> None:
     status, _, told = server.post("/web/api/ask", body)
     assert status == 400 and field in told["error"]["param"]
+
+
+STRICT = {"x-trunkcall-strict": "1"}
+
+
+@pytest.mark.parametrize(
+    ("apis", "options", "statuses", "strict"),
+    [
+        # FastChat's own temperature is more than the model can honour.
+        ("openai web", {"openai": {"aliases": {"nick": "quick"}}}, [200, 200, 404, 400, 400, 200], [200, 400]),
+        ("fastchat_openai web", {}, [200, 400, 400, 400, 400, 200], [400, 400]),
+        ("web openai", {}, [200, 404, 404, 400, 400, 200], [200, 400]),
+        ("web landing", {}, [404, 404, 404, 404, 404, 404], [404, 404]),
+    ],
+)
+def test_a_question_is_answered_as_at_its_path(
+    tmp_path: Path, apis: str, options: dict[str, Any], statuses: list[int], strict: list[int]
+) -> None:
+    questions = [
+        question("quick", "one", stream=False),
+        question("nick", "two", stream=False),
+        question("nobody", "three"),
+        {"path": "/v1/chat/completions", "body": {"messages": 3}},
+        {"path": "/v1/completions", "body": []},
+        {"path": "/v1/completions", "body": {"model": "quick", "prompt": "one", "top_k": 3}},
+    ]
+    settings = tmp_path / "trunkcall.yaml"
+    listener = {"port": 0, "apis": apis.split(), "options": options}
+    settings.write_text(yaml.safe_dump({"listen": [listener], "models": {"quick": "debug"}}))
+    with Server("--config", str(settings), "--no-pocket", home=tmp_path) as server:
+        for some, sent, wanted in ((questions, {}, statuses), (questions[::5], STRICT, strict)):
+            events = asked(server, *some, **sent)
+            assert [head_of(events, part)["status"] for part in range(len(some))] == wanted
+            for part, one in enumerate(some):
+                status, headers, told = server.post(one["path"], one["body"], **sent)
+                head, here = head_of(events, part), json.loads(body_of(events, part))
+                assert (head["status"], steady(here)) == (status, steady(told))
+                passing = ("content-type", "x-trunkcall-dropped")
+                assert [head["headers"].get(name) for name in passing] == [headers.get(name) for name in passing]
+
+
+def steady(told: dict[str, Any]) -> dict[str, Any]:
+    """Without what is another one each time."""
+    return {name: value for name, value in told.items() if name not in ("id", "created")}
+
+
+def test_each_part_is_its_callers(closed: Any) -> None:
+    server, secret = closed.server, {"authorization": f"Bearer {closed.secrets['anna']}"}
+    events = asked(server, question("echo", "one"), question("slow", "two"), **secret)
+    assert [head_of(events, part)["status"] for part in range(2)] == [200, 403]
+    assert json.loads(body_of(events, 1))["error"]["type"] == "permission_error"
+    boss = {"authorization": f"Bearer {closed.secrets['boss']}"}
+    rows = json.loads(server.request("GET", "/admin/requests", headers=boss)[2])["requests"]
+    assert {(row["key"], row["model"], row["error"]) for row in rows} == {
+        ("anna", "echo", ""),
+        ("anna", "slow", "forbidden"),
+    }
+    assert len(rows) == 2
 
 
 def running_now(server: Server) -> int:

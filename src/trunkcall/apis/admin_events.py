@@ -11,12 +11,13 @@ import msgspec
 
 from trunkcall.apis.admin_models import without_logs
 from trunkcall.apis.admin_operation import Ask, Nothing, Operation, operation
-from trunkcall.apis.admin_stream import frame, stream
+from trunkcall.apis.admin_stream import stream
 from trunkcall.control.news import Kind
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.models import ModelView, ReplicaView
 from trunkcall.core.text import did_you_mean
+from trunkcall.protocols.frames import event
 
 BACKLOG: Final = 1000
 """Most pieces of news that wait for a slow listener."""
@@ -94,9 +95,9 @@ class Backlog:
 
     def take(self) -> bytes:
         """All that waits, as events."""
-        told = b"".join(frame(kind, brief(about)) for kind, about in self._waiting)
+        told = b"".join(event(kind, brief(about)) for kind, about in self._waiting)
         if self._missed:
-            told += frame("missed", Missed(self._missed))
+            told += event("missed", Missed(self._missed))
         self._waiting.clear()
         self._missed = 0
         return told

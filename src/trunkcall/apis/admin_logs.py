@@ -9,12 +9,13 @@ from typing import Annotated, Final
 import msgspec
 
 from trunkcall.apis.admin_operation import Ask, Nothing, Operation, operation
-from trunkcall.apis.admin_stream import frame, stream
+from trunkcall.apis.admin_stream import stream
 from trunkcall.control.dispatch import Dispatch
 from trunkcall.control.pool import Replica
 from trunkcall.control.services import Services
 from trunkcall.core.errors import ServingError
 from trunkcall.core.log_lines import OWN_LINES
+from trunkcall.protocols.frames import event
 
 LOOK_SECONDS: Final = 0.25
 
@@ -89,7 +90,7 @@ class LogOperations:
             nonlocal told, waiting
             found, waiting = waiting, ()
             told, new = OWN_LINES.tail(told)
-            return b"".join(frame("line", LogLine("", line)) for line in (*found, *new))
+            return b"".join(event("line", LogLine("", line)) for line in (*found, *new))
 
         await stream(
             ask.exchange, take, asyncio.Event(), ended=lambda: self._dispatch.draining, look_seconds=LOOK_SECONDS
@@ -104,7 +105,7 @@ class LogOperations:
         tails = Tails(query.lines)
 
         def take() -> bytes:
-            return b"".join(frame("line", line) for one in self._there(name) for line in tails.new(one))
+            return b"".join(event("line", line) for one in self._there(name) for line in tails.new(one))
 
         await stream(
             ask.exchange, take, asyncio.Event(), ended=lambda: self._dispatch.draining, look_seconds=LOOK_SECONDS

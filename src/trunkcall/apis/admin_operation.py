@@ -11,7 +11,7 @@ import msgspec
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.log import log
 from trunkcall.core.ports import Exchange, Response, Route
-from trunkcall.protocols.own_json import check_content_type, read_body, refusal
+from trunkcall.protocols.own_json import json_body, read_body, refusal
 
 Method = Literal["GET", "POST", "PATCH", "DELETE"]
 
@@ -89,7 +89,8 @@ def operation(
         told = "refused"
         try:
             asked = read_query(exchange.query, query)
-            given = await answer(Ask(exchange, asked, await _read_body(exchange, decoder) if reads_body else body()))
+            sent = read_body(await json_body(exchange), decoder) if reads_body else body()
+            given = await answer(Ask(exchange, asked, sent))
             told = "done"
         except ServingError as error:
             told = f"refused ({error.kind})"
@@ -131,8 +132,3 @@ def read_query(query: bytes, shape: type[_Query]) -> _Query:
         return msgspec.convert(found, shape, strict=False)
     except msgspec.ValidationError as error:
         raise refusal(error, "the query", shape) from None
-
-
-async def _read_body(exchange: Exchange, decoder: msgspec.json.Decoder[_Body]) -> _Body:
-    check_content_type(exchange.header(b"content-type"))
-    return read_body(await exchange.body(), decoder)

@@ -5,25 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Exchange
-from trunkcall.protocols.frames import comment
+from trunkcall.protocols.frames import LIVE_HEAD, comment
 
 HEARTBEAT_SECONDS: Final = 15.0
 """Between two comments in a stream that has nothing to tell, so that proxies keep it and the client knows."""
 STALL_SECONDS: Final = 60.0
 """How long a client may not read."""
-
-_HEAD: Final = ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
-
-
-def frame(kind: str, about: Any) -> bytes:
-    """One event with its kind; JSON has no line ends of its own."""
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), msgspec.json.encode(about))
 
 
 async def stream(
@@ -47,7 +38,7 @@ async def stream(
 
     watch = exchange.when_gone(leave)
     try:
-        await exchange.begin(200, _HEAD)
+        await exchange.begin(200, LIVE_HEAD)
         await exchange.write(comment("live"))
         spoke = time.monotonic()
         while not gone and not ended():

@@ -26,7 +26,6 @@ class Counted:
         self.id = exchange.id
         self.principal = exchange.principal
         self.started = exchange.started
-        self.extra_headers = exchange.extra_headers
         self.characters = 0
         """Of the body, as far as it was taken for sending."""
         self.last = b""
@@ -41,6 +40,15 @@ class Counted:
     @meter.setter
     def meter(self, meter: Meter | None) -> None:
         self._exchange.meter = meter
+
+    @property
+    def extra_headers(self) -> list[Header]:
+        """As the exchange's."""
+        return self._exchange.extra_headers
+
+    @extra_headers.setter
+    def extra_headers(self, headers: list[Header]) -> None:
+        self._exchange.extra_headers = headers
 
     @property
     def unread(self) -> int:

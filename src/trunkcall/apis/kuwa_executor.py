@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from trunkcall.apis.fitting import fit
 from trunkcall.apis.kuwa_counted import Counted
 from trunkcall.apis.kuwa_executor_metrics import ExecutorMetrics
-from trunkcall.apis.kuwa_executor_routes import STREAM, describe, find_endpoint
+from trunkcall.apis.kuwa_executor_routes import describe, find_endpoint
 from trunkcall.apis.kuwa_registration import Registration, registered_base
 from trunkcall.apis.kuwa_slots import Slots
 from trunkcall.control.calls import GenerateCall
@@ -37,6 +37,7 @@ from trunkcall.protocols.kuwa_words import (
     ERROR_OCCURRED,
     NO_INPUT,
     NO_KEY_OPENAI,
+    STREAM,
     TOO_LONG,
 )
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from trunkcall import __version__
-
-# A kernel decodes text as Latin-1 when no charset is told.
-STREAM: Final = b"text/event-stream; charset=utf-8"
+from trunkcall.protocols.kuwa_words import STREAM
 
 
 class Endpoint(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from trunkcall.apis.tgi_inner import Inner
+from trunkcall.apis.tgi_inner import Collecting
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Exchange, Response
 from trunkcall.protocols.openai_decode import check_text, decode
@@ -76,7 +76,7 @@ async def vertex(exchange: Exchange, body: bytes, most: int, generate: Answer, c
 
 
 async def _one(exchange: Exchange, place: int, body: bytes, answer: Answer) -> Response:
-    inner = Inner(exchange, place)
+    inner = Collecting(exchange, place, body)
     try:
         await answer(inner, body)
     except ServingError as error:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from trunkcall.core.meter import Meter
 from trunkcall.core.ports import Exchange, Header, Response
+from trunkcall.net.inner import Inner
 
 
 class _NoWatch:
@@ -16,41 +16,22 @@ class _NoWatch:
         return
 
 
-class Inner:
-    """Fits core.ports.Exchange; `answer` is what was said, once it is complete."""
+class Collecting(Inner):
+    """Fits core.ports.Exchange; `answer` is what was said, once it is complete. Made in the task that answers."""
 
-    method = "POST"
-    query = b""
     unread = 0
 
-    def __init__(self, outer: Exchange, place: int) -> None:
-        self.path = outer.path
-        self.headers = outer.headers
-        self.parameters = outer.parameters
-        self.client = outer.client
-        self.id = f"{outer.id}-{place}"
-        self.principal = outer.principal
-        self.meter: Meter | None = None
-        self.started = False
-        self.extra_headers: list[Header] = []
+    def __init__(self, outer: Exchange, place: int, body: bytes) -> None:
+        super().__init__(outer, place, body)
+        self.task = asyncio.current_task()
         self.answer = Response(500, b"")
-        self._outer = outer
-        self._task = asyncio.current_task()
         self._status = 0
         self._pieces: list[bytes] = []
-
-    def header(self, name: bytes) -> bytes | None:
-        """As the outer request has it."""
-        return self._outer.header(name)
-
-    async def body(self) -> bytes:
-        """The whole outer body."""
-        return await self._outer.body()
 
     async def respond(self, response: Response) -> None:
         """Keep a whole answer."""
         if not self.started:
-            self.started = True
+            self.started = self.complete = True
             self.answer = response
 
     async def begin(self, status: int, headers: Sequence[Header]) -> None:
@@ -70,12 +51,8 @@ class Inner:
     async def finish(self, data: bytes = b"") -> None:
         """Keep the last piece."""
         self._pieces.append(data)
+        self.complete = True
         self.answer = Response(self._status, b"".join(self._pieces))
-
-    def cancel(self) -> None:
-        """Cancel the task in which this was made."""
-        if self._task is not None:
-            self._task.cancel()
 
     def when_gone(self, callback: Callable[[], None]) -> _NoWatch:
         """Never calls back: whoever leaves cancels the outer task, and with it this one."""

@@ -23,6 +23,7 @@ from trunkcall.control.pool import Pool
 from trunkcall.core.errors import ServingError
 from trunkcall.core.ports import Backend, Emitter, Exchange, Response
 from trunkcall.core.requests import Generate, Wire
+from trunkcall.protocols.frames import UNBUFFERED
 from trunkcall.protocols.headers import STRICT, TIMEOUT, is_strict, read_timeout
 from trunkcall.protocols.openai import comment_frame
 from trunkcall.protocols.tgi import Limits
@@ -30,7 +31,6 @@ from trunkcall.protocols.tgi import Limits
 _SHAPES: Final = frozenset({"response_format", "grammar", "guided_regex", "guided_json", "structured_outputs"})
 """What an engine calls the shape of an answer that it drops."""
 _NO_GRAMMAR: Final = "grammar is not supported"
-_UNBUFFERED: Final = (b"x-accel-buffering", b"no")
 
 
 class Measured(Emitter, Protocol):
@@ -129,7 +129,7 @@ class Intake:
 
     async def _serve(self, exchange: Exchange, work: _Work, order: Order, *, stream: bool) -> None:
         headers = compute_headers(self._options.compute_type, order.characters)
-        exchange.extra_headers = [*exchange.extra_headers, *headers, *([_UNBUFFERED] if stream else ())]
+        exchange.extra_headers = [*exchange.extra_headers, *headers, *([UNBUFFERED] if stream else ())]
         async with work.silence:
             await self._serving.serve(
                 exchange,

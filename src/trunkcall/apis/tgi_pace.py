@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from trunkcall.control.telling import stream_head
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Event, Refusal, Text, Thinking, ToolCall
 from trunkcall.core.ports import Emitter, Exchange, Header
@@ -14,7 +15,6 @@ from trunkcall.core.ports import Emitter, Exchange, Header
 SILENCE_SECONDS: Final = 15.0
 _SPOKEN: Final = frozenset({Text, Thinking, Refusal, ToolCall})
 _COMMENT: Final = b":\n\n"
-_STREAM_HEAD: Final[tuple[Header, ...]] = ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"))
 
 
 class Pace:
@@ -173,7 +173,7 @@ class Silence:
     async def _fill(self) -> None:
         try:
             if not self._exchange.started:
-                await self._exchange.begin(200, _STREAM_HEAD)
+                await self._exchange.begin(200, stream_head(b"text/event-stream"))
             await self._exchange.write(_COMMENT)
         except ServingError:
             # The client has left, or the answer has just ended: the request's own task finds out by itself.

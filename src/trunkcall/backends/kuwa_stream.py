@@ -20,6 +20,7 @@ from trunkcall.net.client import Incoming
 from trunkcall.protocols.headers import DROPPED, read_dropped
 from trunkcall.protocols.kuwa import BlockReader
 from trunkcall.protocols.kuwa_answers import whole_characters
+from trunkcall.protocols.kuwa_words import STREAM
 
 FORM_TYPE: Final = b"application/x-www-form-urlencoded"
 SAID_LIMIT: Final = 1 << 20
@@ -27,7 +28,6 @@ SAID_LIMIT: Final = 1 << 20
 
 _LANGUAGE: Final = re.compile(r"[ -~\xa0-\xff]+")
 _FORM: Final = b"content-type: %b\r\n" % FORM_TYPE
-_CONTENT_TYPE: Final = (b"content-type", b"text/event-stream; charset=utf-8")
 # RFC 9110, 7.6.1, and what belongs to the body or the connection as the caller sent them.
 _OWN_TO_A_HOP: Final = frozenset(
     {
@@ -110,7 +110,7 @@ class Passed:
         self._kept: Retained | None = None
         self._held = b""
         self.status = 200
-        self.headers: list[Header] = [_CONTENT_TYPE, *pieces.reported]
+        self.headers: list[Header] = [(b"content-type", STREAM), *pieces.reported]
         self.streamed = True
 
     def retain(self) -> None:

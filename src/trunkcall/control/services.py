@@ -39,7 +39,8 @@ class Services(msgspec.Struct, frozen=True):
 
     condition: how the process does by now; may_register: raises ServingError
     (forbidden) for a caller whose workers are not wanted on this listener; stop: end the server
-    in order; apis: what the listener serves, by name.
+    in order; answer: answers an exchange that came inside another one as this listener would have; apis: what the
+    listener serves, by name.
     """
 
     serving: Serving
@@ -50,6 +51,7 @@ class Services(msgspec.Struct, frozen=True):
     condition: Callable[[], Condition]
     may_register: Callable[[Exchange], None]
     stop: Callable[[], None]
+    answer: Callable[[Exchange], Awaitable[None]]
     apis: tuple[str, ...] = ()
 
 

@@ -51,8 +51,16 @@ class Exchange(Protocol):
     """The name of the caller's key; empty without one."""
     started: bool
     """A head has been sent, so that no other answer can be given."""
-    extra_headers: list[Header]
-    """Added to whatever answer is given."""
+    complete: bool
+    """The last byte of the answer has been handed on."""
+
+    @property
+    def extra_headers(self) -> list[Header]:
+        """Added to whatever answer is given."""
+        ...
+
+    @extra_headers.setter
+    def extra_headers(self, headers: list[Header]) -> None: ...
 
     @property
     def meter(self) -> Meter | None:

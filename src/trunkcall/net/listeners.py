@@ -13,15 +13,15 @@ import msgspec
 
 from trunkcall.core.errors import ServingError, WrongMethod
 from trunkcall.core.log import REQUEST, log
-from trunkcall.core.ports import Api, Header, Response, Route
-from trunkcall.net.exchange import Exchange
+from trunkcall.core.ports import Api, Exchange, Header, Response, Route
+from trunkcall.net.exchange import Exchange as Received
 from trunkcall.net.server import BACKLOG, Limits, Server
 
 MAX_BODY: Final = Limits().body
 
 Guard = Callable[[Exchange, Api], None]
 """Raises ServingError when the caller may not use this api; may set exchange.principal."""
-Ended = Callable[[Exchange, float], None]
+Ended = Callable[[Received, float], None]
 """Is told of an exchange that has ended, and of its seconds."""
 
 
@@ -164,10 +164,10 @@ class Application:
                 api.failure(ServingError("bug", f"internal error; see the log, request {exchange.id}"))
             )
 
-    def telling(self, ended: Ended) -> Callable[[Exchange], Coroutine[None, None, None]]:
+    def telling(self, ended: Ended) -> Callable[[Received], Coroutine[None, None, None]]:
         """`handle`, with somebody who is told of each exchange at its end."""
 
-        async def handle(exchange: Exchange) -> None:
+        async def handle(exchange: Received) -> None:
             began = time.monotonic()
             try:
                 await self.handle(exchange)

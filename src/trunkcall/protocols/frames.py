@@ -6,9 +6,12 @@ Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from trunkcall.core.errors import ServingError
+from trunkcall.core.ports import Header
 
 FRAME_LIMIT: Final = 64 << 20
 """Most bytes of one frame, so that an upstream that never ends a frame cannot fill the memory."""
@@ -17,6 +20,16 @@ DONE: Final = b"[DONE]"
 """The payload that ends a stream of the OpenAI family."""
 
 DONE_FRAME: Final = b"data: [DONE]\n\n"
+
+UNBUFFERED: Final[Header] = (b"x-accel-buffering", b"no")
+"""Keeps proxies from gathering a stream before they pass it on."""
+
+LIVE_HEAD: Final[tuple[Header, ...]] = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    UNBUFFERED,
+)
+"""Of events that go out as they happen, and that nobody is to keep."""
 
 # The group is atomic so that the two halves of one CRLF never count as two line ends.
 _FRAME: Final = re.compile(rb"(?s).*?(?>\r\n|\n|\r){2}")
@@ -127,6 +140,11 @@ def sse(data: bytes) -> bytes:
     if b"\n" in data or b"\r" in data:
         return b"".join(b"data: %b\n" % line for line in _LINE_END.split(data)) + b"\n"
     return b"data: %b\n\n" % data
+
+
+def event(kind: str, about: Any) -> bytes:
+    """One event with its kind, `about` as JSON, which has no line ends of its own."""
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), msgspec.json.encode(about))
 
 
 def comment(text: str) -> bytes:

@@ -8,6 +8,9 @@ from typing import Final
 PROTOCOL: Final = "kuwa"
 """Our name for it, as in Generate.extra."""
 
+STREAM: Final = b"text/event-stream; charset=utf-8"
+"""Of an answer, although it has no events: a kernel decodes text as Latin-1 when no charset is told."""
+
 PREFIX: Final = "llm_"
 """Of parameters that are for the model; the rest of the name is OpenAI's, or an engine's."""
 

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from trunkcall.core.errors import ServingError
-from trunkcall.core.ports import Response
+from trunkcall.core.ports import Exchange, Response
 from trunkcall.core.text import did_you_mean
 from trunkcall.protocols.headers import retry_after_header
 
@@ -25,6 +25,12 @@ def check_content_type(value: bytes | None) -> None:
     """
     if not (value or b"").startswith(b"application/json"):
         raise ServingError("bad_request", "send content-type: application/json", param="content-type")
+
+
+async def json_body(exchange: Exchange) -> bytes:
+    """The body of a request to one of these interfaces; raises ServingError as the two that it is made of."""
+    check_content_type(exchange.header(b"content-type"))
+    return await exchange.body()
 
 
 def read_body(body: bytes, decoder: msgspec.json.Decoder[_Body]) -> _Body:

@@ -18,7 +18,7 @@ from trunkcall.protocols.fastchat_conversations import (
     read_vote,
     vote_line,
 )
-from trunkcall.protocols.own_json import check_content_type
+from trunkcall.protocols.own_json import json_body
 from trunkcall.web.conversation_log import ConversationLog
 
 MOST_BODY: Final = 16 << 20
@@ -71,8 +71,7 @@ class Conversations:
 
 
 async def _read(exchange: Exchange) -> bytes:
-    check_content_type(exchange.header(b"content-type"))
-    body = await exchange.body()
+    body = await json_body(exchange)
     if len(body) > MOST_BODY:
         raise ServingError(
             "too_large", f"the body has {len(body)} bytes, over the limit of {MOST_BODY}; send fewer images"

@@ -7,30 +7,30 @@ import codecs
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import msgspec
-
 from trunkcall.core.errors import ServingError
-from trunkcall.core.meter import Meter
 from trunkcall.core.ports import Exchange, Header, Response
-from trunkcall.protocols import openai as codec
+from trunkcall.net.inner import Inner
+from trunkcall.protocols.frames import event
 
 
 class SharedStream:
-    """The answer of `exchange`, shared by so many parts."""
+    """The answer of `exchange`, shared by a part for each of `asked`: its path and its body."""
 
-    def __init__(self, exchange: Exchange, parts: int) -> None:
+    def __init__(self, exchange: Exchange, asked: Sequence[tuple[str, bytes]]) -> None:
         self.exchange = exchange
-        self.parts = [Part(self, place) for place in range(parts)]
+        self.parts = [Part(self, place, path, body) for place, (path, body) in enumerate(asked)]
         self._turn = asyncio.Lock()
 
-    async def run(self, part: Part, work: Callable[[Part], Awaitable[None]]) -> None:
-        """Do a part's work to its end, whatever becomes of the others."""
-        part.task = asyncio.current_task()
+    async def run(self, part: Part, answer: Callable[[Exchange], Awaitable[None]]) -> None:
+        """Have a part answered to its end, whatever becomes of the others; answer: tells failures by itself."""
+        part.task = task = asyncio.current_task()
         try:
             try:
-                await work(part)
-            except ServingError as error:
-                await part.respond(codec.failure(error))
+                await answer(part)
+            except asyncio.CancelledError:
+                # Meant is this part alone when it was left, unless all are cancelled as well.
+                if task is None or not part.left or task.uncancel():
+                    raise
             await self.tell("end", {"part": part.place})
         except ServingError:
             # The client has left: nobody is to be told.
@@ -49,54 +49,29 @@ class SharedStream:
             part.leave()
 
 
-def event(kind: str, about: Any) -> bytes:
-    """One server-sent event; JSON has no line ends of its own."""
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), msgspec.json.encode(about))
-
-
-class Part:
+class Part(Inner):
     """Fits core.ports.Exchange: one of the calls, whose answer goes out as events of the shared stream."""
 
-    method = "POST"
-    query = b""
-
-    def __init__(self, stream: SharedStream, place: int) -> None:
-        outer = stream.exchange
+    def __init__(self, stream: SharedStream, place: int, path: str, body: bytes) -> None:
+        super().__init__(stream.exchange, place, body)
+        self.path = path
+        self.left = False
+        """The answer is not wanted any longer."""
         self._stream = stream
-        self.place = place
-        self.path = outer.path
-        self.headers = outer.headers
-        self.parameters = outer.parameters
-        self.client = outer.client
-        self.id = f"{outer.id}-{place}"
-        self.principal = outer.principal
-        self.meter: Meter | None = None
-        self.started = False
-        self.extra_headers: list[Header] = []
-        self.task: asyncio.Task[Any] | None = None
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._on_gone: Callable[[], None] | None = None
-        self._gone = False
 
     @property
     def unread(self) -> int:
         """As of the shared stream."""
-        return self._stream.exchange.unread
-
-    def header(self, name: bytes) -> bytes | None:
-        """As the shared request has it."""
-        return self._stream.exchange.header(name)
-
-    async def body(self) -> bytes:
-        """The whole shared body."""
-        return await self._stream.exchange.body()
+        return self.outer.unread
 
     async def respond(self, response: Response) -> None:
         """Send a whole answer; does nothing when one has begun."""
         if self.started:
             return
         await self.begin(response.status, response.headers)
-        await self.write(response.body)
+        await self.finish(response.body)
 
     async def begin(self, status: int, headers: Sequence[Header]) -> None:
         """Tell the head."""
@@ -114,27 +89,23 @@ class Part:
     def push(self, data: bytes) -> bool:
         """Tell a piece at once; gives whether there is room for another."""
         text = self._decoder.decode(data)
-        return not text or self._stream.exchange.push(event("body", {"part": self.place, "text": text}))
+        return not text or self.outer.push(event("body", {"part": self.place, "text": text}))
 
     async def finish(self, data: bytes = b"") -> None:
         """Tell the last piece."""
         await self.write(data)
-
-    def cancel(self) -> None:
-        """Cancel this part's work, and no other's."""
-        if self.task is not None:
-            self.task.cancel()
+        self.complete = True
 
     def leave(self) -> None:
         """The answer is not wanted any longer."""
-        self._gone = True
+        self.left = True
         callback, self._on_gone = self._on_gone, None
         if callback is not None:
             callback()
 
     def when_gone(self, callback: Callable[[], None]) -> Part:
         """Call back once when the answer is not wanted any longer; at once when that was said before."""
-        if self._gone:
+        if self.left:
             callback()
         else:
             self._on_gone = callback

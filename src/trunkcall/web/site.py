@@ -114,8 +114,7 @@ def _answering(
     decoder = msgspec.json.Decoder(shape)
 
     async def handle(exchange: Exchange) -> None:
-        own_json.check_content_type(exchange.header(b"content-type"))
-        asked = own_json.read_body(await exchange.body(), decoder)
+        asked = own_json.read_body(await own_json.json_body(exchange), decoder)
         await exchange.respond(Response(200, msgspec.json.encode(await answer(exchange, asked)), _JSON))
 
     return handle

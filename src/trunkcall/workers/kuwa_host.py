@@ -16,7 +16,7 @@ from trunkcall.core.ports import Exchange, Header, Response, Route
 from trunkcall.net.listeners import Application, Listening
 from trunkcall.net.relay import Relay, Reply
 from trunkcall.protocols.forms import read_form
-from trunkcall.protocols.kuwa_words import BUSY_BODY, EMPTY_REQUEST, ERROR_OCCURRED, NO_ABORT
+from trunkcall.protocols.kuwa_words import BUSY_BODY, EMPTY_REQUEST, ERROR_OCCURRED, NO_ABORT, STREAM
 from trunkcall.workers.kuwa_classes import BaseExecutor
 from trunkcall.workers.kuwa_crossing import Crossing
 from trunkcall.workers.kuwa_given import Fields, Headers
@@ -33,7 +33,7 @@ _MAX_BODY: Final = 2**30
 """The server in front has the limit that was set."""
 
 _HEAD: Final[tuple[Header, ...]] = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"content-type", STREAM),
     (b"cache-control", b"no-cache"),
 )
 
