@@ -13,6 +13,7 @@ const { askedOf, branchedTo, branches, fresh, holds, leadingTo, merged, shown, w
   withTitle } = await import("/web/lib/conversation.js");
 const { readFile, writeJson, writeMarkdown } = await import("/web/lib/conversation_files.js");
 const { linkOf, settingsOf, withoutSettings } = await import("/web/lib/settings_link.js");
+const { refusalOf } = await import("/web/lib/http.js");
 const { readParameter, readStops, writeStops, PARAMETERS } = await import("/web/lib/parameters.js");
 
 const user = (id, parent, text, more = {}) => ({ id, parent, role: "user", at: Number(id.slice(1)), text, ...more });
@@ -217,3 +218,18 @@ def test_damaged_chats_are_refused(compute, one):
     text = json.dumps({"format": "trunkcall.conversations", "version": 1, "conversations": [sound, one]})
     said = compute(f"(() => {{ try {{ read({json.dumps(text)}); }} catch (e) {{ return e.message; }} }})()")
     assert "chat number 2 is damaged" in said
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "no such model", "kind": "no_model"}},
+        {"error": {"message": "no such model", "code": "no_model"}},
+        {"detail": {"error": {"message": "no such model", "code": "no_model"}}},
+        {"object": "error", "message": "no such model", "code": "no_model"},
+    ],
+    ids=["ours", "openai", "fastchat's keys", "fastchat"],
+)
+def test_a_refusal_is_told_in_whose_words_ever_it_came(compute, body):
+    refused = f"refusalOf(new Response({json.dumps(json.dumps(body))}, {{status: 404}}))"
+    assert compute(f"{refused}.then((one) => [one.message, one.kind])") == ["no such model", "no_model"]

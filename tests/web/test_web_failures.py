@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from running import Server, eventually
+from web.chats import ask, listed, said
 
 pytestmark = pytest.mark.slow
 
@@ -19,20 +20,41 @@ BROKEN = {
     "unreadable": """for (const name of ["get", "getAll", "openCursor"])
                        IDBObjectStore.prototype[name] = () => { throw new DOMException("", "UnknownError") }""",
 }
+# What a page may find while the browser closes its connection, each once when `armed`.
+LOST = {
+    "closed": "this.close()",
+    "aborted": "return cut(this, given)",
+    "opening fails too": """this.close();
+      const open = IDBFactory.prototype.open;
+      IDBFactory.prototype.open = function () {
+        IDBFactory.prototype.open = open;
+        const asked = { error: new DOMException("", "AbortError") };
+        setTimeout(() => asked.onerror());
+        return asked;
+      }""",
+}
+LOSE = """window.armed = false;
+  const begin = IDBDatabase.prototype.transaction;
+  const cut = (database, given) => {
+    const begun = begin.apply(database, given);
+    setTimeout(() => begun.abort());
+    return begun;
+  };
+  IDBDatabase.prototype.transaction = function (...given) {
+    if (armed && given[1] === "%s") { armed = false; %s; }
+    return begin.apply(this, given);
+  };"""
+STUFFED = """window.full = true;
+  const put = IDBObjectStore.prototype.put;
+  IDBObjectStore.prototype.put = function (...given) {
+    if (full) throw new DOMException("full", "QuotaExceededError");
+    return put.apply(this, given);
+  };"""
+NOTE = "This browser keeps nothing for this page"
 FULL = """const set = Storage.prototype.setItem;
   window.fill = (full) => { Storage.prototype.setItem = function (...given) {
     if (full && this === localStorage) throw new DOMException("full", "QuotaExceededError");
     set.apply(this, given); } };"""
-
-
-def ask(page: Page, text: str) -> None:
-    field = page.get_by_role("textbox", name=re.compile("^Ask "))
-    field.fill(text)
-    field.press("Enter")
-
-
-def said(page: Page, text: str) -> None:
-    expect(page.locator(".reply").last).to_contain_text(text)
 
 
 @pytest.mark.parametrize("how", BROKEN.values(), ids=BROKEN)
@@ -45,12 +67,120 @@ def test_a_database_that_does_not_work_keeps_nobody_from_chatting(visit, server,
     for text in ("first", "second"):
         ask(page, text)
         said(page, text)
-    expect(page.get_by_text("This browser keeps nothing for this page")).to_be_visible()
-    expect(page.get_by_role("navigation", name="Chats").get_by_role("link")).to_have_text(["first"])
+    expect(page.get_by_text(NOTE)).to_be_visible()
+    expect(listed(page)).to_have_text(["first"])
     expect(page.locator(".question-text")).to_have_text(["first", "second"])
     page.goto(f"{server.url}/#/battle/votes")
     page.reload()
     expect(page.get_by_text("Loading")).to_have_count(0)
+
+
+def begin(page: Page) -> None:
+    page.get_by_role("button", name="New chat").click()
+    expect(page.locator(".chat-invitation")).to_be_visible()
+
+
+def asks_and_sees_kept(page: Page, text: str) -> None:
+    """Ask in a chat of its own, and wait until its answer is in the database."""
+    begin(page)
+    ask(page, text)
+    said(page, text)
+    eventually(lambda: text in page.evaluate(KEPT))
+
+
+KEPT = """() => new Promise((resolve) => {
+  const asked = indexedDB.open("trunkcall");
+  // None is made here.
+  asked.onupgradeneeded = () => asked.transaction.abort();
+  asked.onerror = () => resolve([]);
+  asked.onsuccess = () => {
+    const all = asked.result.transaction("conversations").objectStore("conversations").getAll();
+    all.onsuccess = () => {
+      asked.result.close();
+      const messages = all.result.flatMap((one) => Object.values(one.messages));
+      resolve(messages.filter((one) => one.state === "done").map((one) => one.text));
+    };
+  };
+})"""
+LASTED = """import("/web/lib/store.js").then(({ lasting }) => {
+  window.lasted = [];
+  lasting.subscribe((value) => lasted.push(value));
+})"""
+
+
+@pytest.mark.parametrize("how", LOST.values(), ids=LOST)
+def test_a_connection_that_is_lost_is_made_anew_and_nothing_is_lost(visit, how):
+    page = visit("chat", query="model=echo")
+    page.add_init_script(LOSE % ("readwrite", how))
+    page.reload()
+    asks_and_sees_kept(page, "before")
+    page.evaluate(LASTED)
+    page.evaluate("armed = true")
+    asks_and_sees_kept(page, "after")
+    assert page.evaluate("[armed, lasted]") == [False, [True]]
+    page.reload()
+    expect(listed(page)).to_have_text(["after", "before"])
+
+
+def test_a_list_whose_reading_breaks_off_has_each_once(visit):
+    page = visit("chat", query="model=echo")
+    asks_and_sees_kept(page, "one")
+    asks_and_sees_kept(page, "two")
+    page.add_init_script(
+        """window.armed = true;
+        const go = IDBCursor.prototype.continue;
+        IDBCursor.prototype.continue = function () {
+          if (!armed) return go.call(this);
+          armed = false;
+          this.request.transaction.abort();
+        };"""
+    )
+    page.reload()
+    expect(listed(page)).to_have_text(["two", "one"])
+    assert page.evaluate("armed") is False
+
+
+def test_what_a_full_storage_did_not_take_is_kept_when_it_does_again(visit):
+    # An exception in a callback of the database's is told as an error of the script too.
+    page = visit("chat", query="model=echo", allow=("script: ",))
+    page.add_init_script(STUFFED)
+    page.reload()
+    ask(page, "first")
+    said(page, "first")
+    expect(page.get_by_text(NOTE)).to_be_visible()
+    assert page.evaluate(KEPT) == []
+    page.evaluate("full = false")
+    asks_and_sees_kept(page, "second")
+    expect(page.get_by_text(NOTE)).to_have_count(0)
+    page.reload()
+    expect(listed(page)).to_have_text(["second", "first"])
+
+
+def test_a_database_that_opens_after_all_takes_what_was_said_meanwhile(visit, server):
+    page = visit("chat", query="model=echo", allow=("404",))
+    expect(page.get_by_role("textbox", name="Ask echo")).to_be_visible()
+    holder = page.context.new_page()
+    holder.goto(f"{server.url}/web/theme_first.js")
+    # Whoever opens it now waits until it is deleted, which waits for this connection.
+    holder.evaluate(
+        """() => new Promise((resolve) => {
+          const asked = indexedDB.open("trunkcall");
+          asked.onsuccess = () => {
+            window.held = asked.result;
+            indexedDB.deleteDatabase("trunkcall").onblocked = resolve;
+          };
+        })"""
+    )
+    page.bring_to_front()
+    page.reload()
+    ask(page, "first")
+    said(page, "first")
+    expect(page.get_by_text(NOTE)).to_be_visible()
+    holder.evaluate("held.close()")
+    asks_and_sees_kept(page, "second")
+    expect(page.get_by_text(NOTE)).to_have_count(0)
+    page.reload()
+    expect(listed(page)).to_have_text(["second", "first"])
 
 
 def test_a_database_that_was_thrown_away_is_made_anew(visit, server):
@@ -59,12 +189,12 @@ def test_a_database_that_was_thrown_away_is_made_anew(visit, server):
     said(page, "before")
     session = page.context.new_cdp_session(page)
     session.send("Storage.clearDataForOrigin", {"origin": server.url.rstrip("/"), "storageTypes": "indexeddb"})
-    page.get_by_role("button", name="New chat").click()
+    begin(page)
     ask(page, "after")
     said(page, "after")
-    expect(page.get_by_text("This browser keeps nothing for this page")).to_have_count(0)
+    expect(page.get_by_text(NOTE)).to_have_count(0)
     page.reload()
-    expect(page.get_by_role("navigation", name="Chats").get_by_role("link")).to_have_text(["after"])
+    expect(listed(page)).to_have_text(["after"])
 
 
 def test_in_a_full_storage_what_is_new_counts(visit, closed):

@@ -1,4 +1,4 @@
-/** The page on which one model is asked: conversations at the left, what is said in the middle, settings at the right. */
+/** The page on which one model is asked: conversations left, what is said in the middle, settings right. */
 import { html, signal, useEffect, useState } from "../lib/html.js";
 import { modelOf, models, modelsError, refreshModels } from "../lib/models.js";
 import { offer } from "../lib/palette.js";
@@ -14,6 +14,7 @@ import { t } from "../lib/strings.js";
 import { useStylesheet } from "../lib/stylesheet.js";
 import { shown } from "../lib/conversation.js";
 import { Button, IconButton } from "../components/button.js";
+import { Composer } from "../components/composer.js";
 import { Dialog } from "../components/dialog.js";
 import { Markdown } from "../components/markdown.js";
 import { Menu } from "../components/menu.js";
@@ -21,7 +22,6 @@ import { ModelPicker } from "../components/model_picker.js";
 import { ErrorNote, Waiting } from "../components/notes.js";
 import { Terms, termsAccepted } from "../components/terms.js";
 import { notify } from "../components/toast.js";
-import { Composer } from "./composer.js";
 import { ConversationList } from "./conversation_list.js";
 import { begin, current, modelOfCurrent, open, remove, settle, takesImages } from "./conversations.js";
 import { SettingsPanel } from "./settings_panel.js";

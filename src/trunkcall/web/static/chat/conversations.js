@@ -65,7 +65,7 @@ function lastSettings() {
   }
 }
 
-/** The name of the model that is asked next: the conversation's own, else one that can answer at once, else the first. */
+/** The name of the model to be asked: the conversation's own, else one that can answer at once, else the first. */
 export function modelOfCurrent() {
   const own = current.value?.data.value.model ?? "";
   if (own || !models.value) return own;
@@ -125,15 +125,16 @@ export async function remove(id) {
   const openHere = live.get(id);
   await openHere?.keep();
   const data = await one(STORE, id);
-  openHere?.leave();
-  live.delete(id);
-  strike(id);
-  await drop(STORE, id);
   const wasShown = current.value?.id === id;
+  // Before it is gone: what goes away while it is shown was deleted in another tab.
   if (wasShown) {
     begin();
     go("chat", "new", { replace: true });
   }
+  openHere?.leave();
+  live.delete(id);
+  strike(id);
+  await drop(STORE, id);
   const undo = async () => {
     await keep(STORE, data);
     note(data);

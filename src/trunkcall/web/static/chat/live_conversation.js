@@ -1,4 +1,4 @@
-/** A conversation that is open: what its reader does with it, the answers that run in it, and that all of it is kept. */
+/** A conversation that is open: what its reader does with it, the answers that run in it, and that it is kept. */
 import { Answer, recordOf } from "../lib/answer.js";
 import {
   askedOf,
@@ -29,9 +29,9 @@ const LOOK_EVERY_MS = 5000;
 const MOST_SOURCES = 20;
 
 /**
- * data: the conversation, as a signal; answers: a signal of {id of a message: Answer} for those that run here; draft: what
- * is typed, {text, images}; gone: it was deleted, here or in another tab; sources: {id: {request, frames}} of answers that
- * were given while the page is open. onKept(data): it was kept so.
+ * data: the conversation, as a signal; answers: a signal of {id of a message: Answer} for those that run here; draft:
+ * what is typed, {text, images}; gone: it was deleted, here or in another tab; sources: {id: {request, frames}} of
+ * answers that were given while the page is open. onKept(data): it was kept so.
  */
 export class LiveConversation {
   constructor(data, { kept = false, onKept }) {

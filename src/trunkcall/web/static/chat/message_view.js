@@ -9,17 +9,17 @@ import { session } from "../lib/session.js";
 import { t } from "../lib/strings.js";
 import { AnswerView } from "../components/answer_view.js";
 import { IconButton } from "../components/button.js";
+import { Composer } from "../components/composer.js";
 import { CopyButton } from "../components/copy_button.js";
 import { DeveloperCorner } from "../components/developer_corner.js";
 import { Dialog } from "../components/dialog.js";
 import { ErrorNote, Waiting } from "../components/notes.js";
-import { Composer } from "./composer.js";
 import { modelOfCurrent, takesImages } from "./conversations.js";
 
 /**
- * live: the LiveConversation; message: of it; index, count: which of how many branches it is, from 0; before, after: the
- * ids of the branches beside it, empty for none; answer: the Answer that runs for it here, undefined for none; last:
- * whether it is the last one shown. Drawn again only when one of these changes.
+ * live: the LiveConversation; message: of it; index, count: which of how many branches it is, from 0; before, after:
+ * the ids of the branches beside it, empty for none; answer: the Answer that runs for it here, undefined for none;
+ * last: whether it is the last one shown. Drawn again only when one of these changes.
  */
 export const MessageView = memo(function MessageView(given) {
   return given.message.role === "user" ? html`<${Question} ...${given} />` : html`<${Reply} ...${given} />`;
@@ -60,7 +60,13 @@ function Question({ live, message, ...branch }) {
     <div class="message-tools">
       <${Branches} live=${live} ...${branch} />
       <${CopyButton} text=${text} size=${17} />
-      <${IconButton} icon="edit" size=${17} class="edit" label=${t("chat.edit")} onClick=${() => setDraft({ text, images })} />
+      <${IconButton}
+        icon="edit"
+        size=${17}
+        class="edit"
+        label=${t("chat.edit")}
+        onClick=${() => setDraft({ text, images })}
+      />
     </div>
   </article>`;
 }
@@ -81,7 +87,12 @@ function Reply({ live, message, answer, last, ...branch }) {
   // An answer without a begin has nothing to be gone on with.
   const continuable = last && !running && message.text;
   const article = useRef(null);
-  return html`<article ref=${article} id=${idOf(message.id)} class="message reply" aria-label=${t("chat.answer_of", { model: message.model })}>
+  return html`<article
+    ref=${article}
+    id=${idOf(message.id)}
+    class="message reply"
+    aria-label=${t("chat.answer_of", { model: message.model })}
+  >
     <h2 class="reply-model">${message.model}</h2>
     ${elsewhere && html`<p class="faint reply-elsewhere">${t("chat.elsewhere")}</p>`}
     ${editing === null
@@ -109,7 +120,13 @@ function Reply({ live, message, answer, last, ...branch }) {
       <${Branches} live=${live} ...${branch} />
       <${CopyButton} text=${message.text} size=${17} label=${t("chat.copy_answer")} />
       <${IconButton} icon="again" size=${17} label=${t("chat.regenerate")} onClick=${again} />
-      <${IconButton} icon="edit" size=${17} class="edit" label=${t("chat.reword")} onClick=${() => setEditing(message.text)} />
+      <${IconButton}
+        icon="edit"
+        size=${17}
+        class="edit"
+        label=${t("chat.reword")}
+        onClick=${() => setEditing(message.text)}
+      />
       ${continuable &&
       message.state === "done" &&
       message.finish !== "length" &&

@@ -75,6 +75,7 @@ export function Thread({ live, children }) {
         })}
       </div>
     </div>
-    ${away && html`<${IconButton} icon="down" kind="plain" class="to-end" label=${t("chat.to_end")} onClick=${toEnd} />`}
+    ${away &&
+    html`<${IconButton} icon="down" kind="plain" class="to-end" label=${t("chat.to_end")} onClick=${toEnd} />`}
   </div>`;
 }

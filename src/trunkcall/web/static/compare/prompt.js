@@ -4,8 +4,8 @@ import { modelOf, models } from "../lib/models.js";
 import { session } from "../lib/session.js";
 import { t } from "../lib/strings.js";
 import { useStylesheet } from "../lib/stylesheet.js";
+import { Composer } from "../components/composer.js";
 import { Terms, termsAccepted } from "../components/terms.js";
-import { Composer } from "../chat/composer.js";
 
 /**
  * comparison: who is asked; names: of the models, or of those that may be drawn; count: how many are asked;

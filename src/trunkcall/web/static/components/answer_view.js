@@ -12,8 +12,8 @@ import { Markdown } from "./markdown.js";
 import { ErrorNote } from "./notes.js";
 
 /**
- * answer: an Answer that comes, or what recordOf gave of one; model: the name of who gives it; onAgain, onContinue: what
- * may be done about one that is not whole, undefined where it may not.
+ * answer: an Answer that comes, or what recordOf gave of one; model: the name of who gives it; onAgain, onContinue:
+ * what may be done about one that is not whole, undefined where it may not.
  */
 export function AnswerView({ answer, model, onAgain, onContinue }) {
   useStylesheet("styles/asking.css");
@@ -39,7 +39,9 @@ function Reasoning({ answer }) {
   if (!now(answer.reasoning)) return null;
   const thinking = isRunning(answer) && !now(answer.text);
   return html`<details class="reasoning" onToggle=${(event) => setOpen(event.target.open)}>
-    <summary>${t(thinking ? "answer.thinking" : "answer.thought")}${thinking && html` <span class="spinner" />`}</summary>
+    <summary>
+      ${t(thinking ? "answer.thinking" : "answer.thought")}${thinking && html` <span class="spinner" />`}
+    </summary>
     ${open && html`<${Thoughts} answer=${answer} />`}
   </details>`;
 }
@@ -114,7 +116,9 @@ function Figures({ answer }) {
   // Where the server tells no count, pieces stand for tokens.
   const about = estimated ? "≈ " : "";
   const known = [
-    completion !== undefined && completion !== null && t("answer.tokens", { count: completion, about, number: whole(completion) }),
+    completion !== undefined &&
+      completion !== null &&
+      t("answer.tokens", { count: completion, about, number: whole(completion) }),
     prompt !== undefined && prompt !== null && t("answer.prompt", { count: whole(prompt) }),
     cached > 0 && t("answer.cached", { count: whole(cached) }),
     firstMs !== undefined && firstMs !== null && t("answer.first", { time: duration(firstMs) }),

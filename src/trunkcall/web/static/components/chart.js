@@ -31,13 +31,21 @@ export function Chart({ label, series, kind = "lines", ticks, format, pointName,
   return html`<div class="chart">
     <div class="chart-body">
       <div class="chart-marks" aria-hidden="true">
-        ${marks.map((mark) => html`<span key=${mark} style=${{ bottom: `${(100 * mark) / top}%` }}>${format(mark)}</span>`)}
+        ${marks.map(
+          (mark) => html`<span key=${mark} style=${{ bottom: `${(100 * mark) / top}%` }}>${format(mark)}</span>`,
+        )}
       </div>
       <div class="chart-drawing" onPointerMove=${look} onPointerLeave=${() => setAt(null)}>
-        <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label=${described(label, series, format)}>
+        <svg
+          viewBox=${`0 0 ${WIDTH} ${HEIGHT}`}
+          preserveAspectRatio="none"
+          role="img"
+          aria-label=${described(label, series, format)}
+        >
           ${marks.map((mark) => html`<path key=${mark} class="chart-grid" d=${`M0 ${y(mark, top)}H${WIDTH}`} />`)}
           ${(stacked ? stackOf(series, count, top) : series.map(({ values }) => lineOf(values, top))).map(
-            (path, number) => html`<path key=${number} class=${`chart-${stacked ? "bar" : "line"} series-${number}`} d=${path} />`,
+            (path, number) =>
+              html`<path key=${number} class=${`chart-${stacked ? "bar" : "line"} series-${number}`} d=${path} />`,
           )}
           ${seen && html`<path class="chart-here" d=${`M${x(at, count, stacked)} 0V${HEIGHT}`} />`}
         </svg>
@@ -45,21 +53,34 @@ export function Chart({ label, series, kind = "lines", ticks, format, pointName,
     </div>
     <div class="chart-ticks" aria-hidden="true">
       ${ticks.map(
-        (tick) => html`<span key=${tick.at} style=${{ left: `${100 * tick.at}%`, transform: `translateX(${-100 * tick.at}%)` }}>${tick.text}</span>`,
+        (tick) =>
+          html`<span key=${tick.at} style=${{ left: `${100 * tick.at}%`, transform: `translateX(${-100 * tick.at}%)` }}>
+            ${tick.text}
+          </span>`,
       )}
     </div>
     <p class="chart-legend">
       ${seen && html`<span class="chart-when">${pointName(at)}</span>`}
       ${(seen || series.length > 1) &&
       series.map(
-        ({ name, values }, number) => html`<span key=${name} class="chart-name"
-          ><i class=${`series-${number}`} aria-hidden="true" />${name}${seen && html` <b>${shown(values[at], format)}</b>`}</span
-        >`,
+        ({ name, values }, number) =>
+          html`<span key=${name} class="chart-name">
+            <i class=${`series-${number}`} aria-hidden="true" />${name}
+            ${seen && html` <b>${shown(values[at], format)}</b>`}
+          </span>`,
       )}
     </p>
     <details class="chart-table" onToggle=${(event) => setOpen(event.currentTarget.open)}>
       <summary>${t("chart.table")}<span class="visually-hidden">${`: ${label}`}</span></summary>
-      ${open && html`<${Numbers} label=${label} series=${series} stacked=${stacked} format=${format} pointName=${pointName} every=${every} />`}
+      ${open &&
+      html`<${Numbers}
+        label=${label}
+        series=${series}
+        stacked=${stacked}
+        format=${format}
+        pointName=${pointName}
+        every=${every}
+      />`}
     </details>
   </div>`;
 }
@@ -71,14 +92,21 @@ function Numbers({ label, series, stacked, format, pointName, every }) {
   return html`<div class="table-frame" tabindex="0" role="group" aria-label=${label}>
     <table>
       <thead>
-        <tr><th scope="col">${t("chart.when")}</th>${series.map(({ name }) => html`<th key=${name} scope="col" class="number">${name}</th>`)}</tr>
+        <tr>
+          <th scope="col">${t("chart.when")}</th>
+          ${series.map(({ name }) => html`<th key=${name} scope="col" class="number">${name}</th>`)}
+        </tr>
       </thead>
       <tbody>
         ${rows.map(
-          ([from, end]) => html`<tr key=${end}>
-            <th scope="row">${pointName(end - 1)}</th>
-            ${series.map(({ name, values }) => html`<td key=${name} class="number">${shown(joined(values.slice(from, end), stacked), format)}</td>`)}
-          </tr>`,
+          ([from, end]) =>
+            html`<tr key=${end}>
+              <th scope="row">${pointName(end - 1)}</th>
+              ${series.map(
+                ({ name, values }) =>
+                  html`<td key=${name} class="number">${shown(joined(values.slice(from, end), stacked), format)}</td>`,
+              )}
+            </tr>`,
         )}
       </tbody>
     </table>
@@ -99,7 +127,10 @@ function shown(value, format) {
 function mostOf(series, stacked, count) {
   if (!stacked) return Math.max(0, ...series.flatMap(({ values }) => values.filter((value) => value !== null)));
   let most = 0;
-  for (let at = 0; at < count; at += 1) most = Math.max(most, series.reduce((sum, { values }) => sum + (values[at] ?? 0), 0));
+  for (let at = 0; at < count; at += 1) {
+    const sum = series.reduce((before, { values }) => before + (values[at] ?? 0), 0);
+    most = Math.max(most, sum);
+  }
   return most;
 }
 
@@ -114,7 +145,8 @@ function described(label, series, format) {
 
 const round = (number) => Math.round(number * 100) / 100;
 const y = (value, top) => round(HEIGHT - (HEIGHT * value) / top);
-const x = (at, count, stacked) => round(stacked ? ((at + 0.5) * WIDTH) / count : count > 1 ? (at * WIDTH) / (count - 1) : 0);
+const x = (at, count, stacked) =>
+  round(stacked ? ((at + 0.5) * WIDTH) / count : count > 1 ? (at * WIDTH) / (count - 1) : 0);
 
 /** A line, broken where nothing is known; one value alone is a short stroke. */
 function lineOf(values, top) {
@@ -141,7 +173,8 @@ function stackOf(series, count, top) {
       if (!(value > 0)) return;
       const from = heights[at];
       heights[at] += value;
-      path += `M${round((at + FREE / 2) * place)} ${y(from, top)}h${round(place * (1 - FREE))}V${y(heights[at], top)}h${-round(place * (1 - FREE))}z`;
+      const width = round(place * (1 - FREE));
+      path += `M${round((at + FREE / 2) * place)} ${y(from, top)}h${width}V${y(heights[at], top)}h${-width}z`;
     });
     return path;
   });

@@ -19,5 +19,10 @@ export function CopyButton({ text, label = t("copy"), ...rest }) {
       notify(t("copy.refused"), { kind: "error" });
     }
   };
-  return html`<${IconButton} icon=${done ? "check" : "copy"} label=${done ? t("copied") : label} onClick=${copy} ...${rest} />`;
+  return html`<${IconButton}
+    icon=${done ? "check" : "copy"}
+    label=${done ? t("copied") : label}
+    onClick=${copy}
+    ...${rest}
+  />`;
 }

@@ -1,7 +1,7 @@
 /** One big number with what it is, for pages that are looked at from afar. */
 import { html } from "../lib/html.js";
 
-/** value: as text; unit: behind it; note: a smaller second figure; kind: "danger" or "warning" where it is no good sign. */
+/** value: as text; unit: behind it; note: a smaller second figure; kind: "danger" or "warning" if it is no good sign. */
 export function Figure({ label, value, unit = "", note = "", kind = "" }) {
   return html`<div class="figure">
     <h3>${label}</h3>

@@ -73,7 +73,9 @@ function Choices({ value, label, only, onPick }) {
       ? html`<${ErrorNote} error=${modelsError.value} onRetry=${refreshModels} />`
       : html`<${Waiting} />`;
   }
-  if (!entries.length) return html`<p class="picker-empty">${t(mayAddModels() ? "picker.empty" : "chat.no_models_open")}</p>`;
+  if (!entries.length) {
+    return html`<p class="picker-empty">${t(mayAddModels() ? "picker.empty" : "chat.no_models_open")}</p>`;
+  }
   const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
   const found = entries.filter(({ name, model }) => {
     const text = [name, ...model.aliases, model.description].join(" ").toLowerCase();
@@ -81,7 +83,8 @@ function Choices({ value, label, only, onPick }) {
   });
   const at = found.findIndex((entry) => entry.name === active);
   const onKeyDown = (event) => {
-    const to = { ArrowDown: at + 1, ArrowUp: at < 0 ? found.length - 1 : at - 1, Home: 0, End: found.length - 1 }[event.key];
+    const before = at < 0 ? found.length - 1 : at - 1;
+    const to = { ArrowDown: at + 1, ArrowUp: before, Home: 0, End: found.length - 1 }[event.key];
     if (event.key === "Enter") onPick(found[Math.max(0, at)]?.name ?? value);
     else if (to === undefined || (typed && (event.key === "Home" || event.key === "End"))) return;
     else if (found.length) setActive(found[(to + found.length) % found.length].name);

@@ -20,7 +20,8 @@ export function ErrorNote({ error, onRetry }) {
     <${Icon} name="warning" size=${18} />
     <div>
       <p>${error.message}</p>
-      ${error.retryAfter && html`<p class="faint">${t("error.retry_after", { time: duration(1000 * error.retryAfter) })}</p>`}
+      ${error.retryAfter &&
+      html`<p class="faint">${t("error.retry_after", { time: duration(1000 * error.retryAfter) })}</p>`}
       ${error.requestId && html`<p class="faint">${t("error.request", { id: error.requestId })}</p>`}
     </div>
     ${onRetry && html`<${Button} icon="again" onClick=${onRetry}>${t("retry")}<//>`}
@@ -29,5 +30,7 @@ export function ErrorNote({ error, onRetry }) {
 
 /** Something is on its way. */
 export function Waiting({ children }) {
-  return html`<div class="waiting" role="status"><span class="spinner" aria-hidden="true" />${children ?? t("loading")}</div>`;
+  return html`<div class="waiting" role="status">
+    <span class="spinner" aria-hidden="true" />${children ?? t("loading")}
+  </div>`;
 }

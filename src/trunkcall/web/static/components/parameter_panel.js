@@ -99,7 +99,14 @@ function Amount({ parameter, most, ownDefault, value, onSet }) {
 }
 
 /** Where a slider stands while neither the reader nor the engine says: the value that changes nothing, where one is. */
-const NEUTRAL = { temperature: 1, top_p: 1, typical_p: 1, repetition_penalty: 1, presence_penalty: 0, frequency_penalty: 0 };
+const NEUTRAL = {
+  temperature: 1,
+  top_p: 1,
+  typical_p: 1,
+  repetition_penalty: 1,
+  presence_penalty: 0,
+  frequency_penalty: 0,
+};
 
 function Stops({ parameter, value, onSet }) {
   const id = useId();

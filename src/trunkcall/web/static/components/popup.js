@@ -17,7 +17,9 @@ export function Popup({ button, role = "dialog", label, atEnd = false, class: mo
   const box = useRef(null);
   const close = () => box.current?.hidePopover();
   const onToggle = (event) => {
-    if (event.target === box.current && event.newState === "closed") focusNext(() => [box.current && buttonOf(box.current)]);
+    if (event.target === box.current && event.newState === "closed") {
+      focusNext(() => [box.current && buttonOf(box.current)]);
+    }
   };
   useLayoutEffect(() => {
     if (!open) return undefined;

@@ -27,19 +27,39 @@ export function KeyCard({ view, onEdit, onTurn, onRevoke }) {
     <p class="key-models">
       ${entry.models.length === 0 && t("keys.all_models")}
       ${entry.models.slice(0, NAMED).map((name) => html`<code key=${name}>${name}</code> `)}
-      ${entry.models.length > NAMED && html`<span class="faint">${t("keys.and_more", { count: entry.models.length - NAMED })}</span>`}
+      ${entry.models.length > NAMED &&
+      html`<span class="faint">${t("keys.and_more", { count: entry.models.length - NAMED })}</span>`}
     </p>
     <${LimitBars} view=${view} />
     <p class="key-dates faint">
-      ${entry.expires_at !== null && html`<span>${t(found === "expired" ? "keys.expired_at" : "keys.expires", { moment: moment(entry.expires_at) })}</span>`}
+      ${entry.expires_at !== null &&
+      html`<span>
+        ${t(found === "expired" ? "keys.expired_at" : "keys.expires", { moment: moment(entry.expires_at) })}
+      </span>`}
       ${created > 0 && html`<span>${t("keys.made_at", { moment: moment(created) })}</span>`}
       ${!stored && html`<span>${t("keys.of_settings", { origin })}</span>`}
     </p>
     ${stored &&
     html`<div class="key-acts">
-      <${Button} icon="edit" aria-haspopup="dialog" aria-label=${t("keys.edit.of", { name: entry.name })} onClick=${onEdit}>${t("keys.edit")}<//>
-      <${Button} icon=${disabled ? "play" : "stop"} disabled=${own} onClick=${onTurn} aria-label=${t(disabled ? "keys.enable.of" : "keys.disable.of", { name: entry.name })}>${t(disabled ? "keys.enable" : "keys.disable")}<//>
-      <${Button} icon="trash" kind="danger" aria-haspopup="dialog" aria-label=${t("keys.revoke.of", { name: entry.name })} onClick=${onRevoke}>${t("keys.revoke")}<//>
+      <${Button}
+        icon="edit"
+        aria-haspopup="dialog"
+        aria-label=${t("keys.edit.of", { name: entry.name })}
+        onClick=${onEdit}
+      >${t("keys.edit")}<//>
+      <${Button}
+        icon=${disabled ? "play" : "stop"}
+        disabled=${own}
+        onClick=${onTurn}
+        aria-label=${t(disabled ? "keys.enable.of" : "keys.disable.of", { name: entry.name })}
+      >${t(disabled ? "keys.enable" : "keys.disable")}<//>
+      <${Button}
+        icon="trash"
+        kind="danger"
+        aria-haspopup="dialog"
+        aria-label=${t("keys.revoke.of", { name: entry.name })}
+        onClick=${onRevoke}
+      >${t("keys.revoke")}<//>
     </div>`}
   </li>`;
 }

@@ -11,8 +11,8 @@ import { COUNTS, MONEY, changesOf, formOf, read } from "./key_form.js";
 const ROLES = ["user", "admin"];
 
 /**
- * view: of the key that is changed, null for a new one; first: nobody needs a key yet; onSave(entry or changes): gives a
- * promise, whose ApiError is shown.
+ * view: of the key that is changed, null for a new one; first: nobody needs a key yet; onSave(entry or changes): gives
+ * a promise, whose ApiError is shown.
  */
 export function KeyDialog({ view = null, first = false, onSave, onClose }) {
   const before = view?.entry ?? null;
@@ -25,7 +25,8 @@ export function KeyDialog({ view = null, first = false, onSave, onClose }) {
   const { entry, errors } = read(form, Date.now() / 1000, before);
   const changes = before ? changesOf(before, entry) : entry;
   const unchanged = before !== null && Object.keys(changes).length === 0;
-  const wrong = (name) => refusal[name] ?? (errors[name] && (tried || form[name] !== "") ? t(`keys.wrong.${errors[name]}`) : undefined);
+  const wrong = (name) =>
+    refusal[name] ?? (errors[name] && (tried || form[name] !== "") ? t(`keys.wrong.${errors[name]}`) : undefined);
   const set = (name, value) => {
     setForm((now) => ({ ...now, [name]: value }));
     setRefusal({});
@@ -71,9 +72,16 @@ export function KeyDialog({ view = null, first = false, onSave, onClose }) {
   const foot = html`
     ${unchanged && html`<span class="dialog-said faint">${t("keys.unchanged")}</span>`}
     <${Button} onClick=${onClose}>${t("cancel")}<//>
-    <${Button} kind="primary" type="submit" form=${id} disabled=${busy || unchanged}>${t(before ? "save" : busy ? "keys.making" : "keys.make")}<//>
+    <${Button} kind="primary" type="submit" form=${id} disabled=${busy || unchanged}>
+      ${t(before ? "save" : busy ? "keys.making" : "keys.make")}
+    <//>
   `;
-  return html`<${Dialog} title=${before ? t("keys.limits_of", { name: before.name }) : t("keys.new")} wide onClose=${onClose} foot=${foot}>
+  return html`<${Dialog}
+    title=${before ? t("keys.limits_of", { name: before.name }) : t("keys.new")}
+    wide
+    onClose=${onClose}
+    foot=${foot}
+  >
     <form id=${id} ref=${element} class="key-form" onSubmit=${submit}>
       ${first && html`<p class="key-note"><${Icon} name="info" size=${18} /><span>${t("keys.first")}</span></p>`}
       <p class="field-error" role="alert">${refusal[""]}</p>
@@ -83,9 +91,13 @@ export function KeyDialog({ view = null, first = false, onSave, onClose }) {
           label=${t("keys.field.role")}
           help=${t(`keys.role.${form.role}`)}
           error=${wrong("role")}
-          render=${(at) => html`<select ...${at} name="role" disabled=${first} onChange=${(event) => set("role", event.target.value)}>
-            ${ROLES.map((role) => html`<option key=${role} value=${role} selected=${role === form.role}>${t(`role.${role}`)}</option>`)}
-          </select>`}
+          render=${(at) =>
+            html`<select ...${at} name="role" disabled=${first} onChange=${(event) => set("role", event.target.value)}>
+              ${ROLES.map(
+                (role) =>
+                  html`<option key=${role} value=${role} selected=${role === form.role}>${t(`role.${role}`)}</option>`,
+              )}
+            </select>`}
         />
         ${text("expires_at", { help: true, type: "datetime-local" })}
       </div>
@@ -104,19 +116,35 @@ export function KeyDialog({ view = null, first = false, onSave, onClose }) {
 
 /** Names between commas, and those that there are as ticks beside. */
 function ModelChoice({ value, error, onSet }) {
-  const named = value.split(",").map((name) => name.trim()).filter(Boolean);
-  const turn = (name) => onSet((named.includes(name) ? named.filter((one) => one !== name) : [...named, name]).join(", "));
+  const named = value
+    .split(",")
+    .map((name) => name.trim())
+    .filter(Boolean);
+  const turn = (name) =>
+    onSet((named.includes(name) ? named.filter((one) => one !== name) : [...named, name]).join(", "));
   const known = models.value ?? [];
   return html`<${Field}
       label=${t("keys.field.models")}
       help=${t("keys.field.models.help")}
       error=${error}
       class="key-models-field"
-      render=${(at) => html`<input ...${at} name="models" autocomplete="off" spellcheck="false" placeholder=${t("keys.all_models")} value=${value} onInput=${(event) => onSet(event.target.value)} />`}
+      render=${(at) =>
+        html`<input
+          ...${at}
+          name="models"
+          autocomplete="off"
+          spellcheck="false"
+          placeholder=${t("keys.all_models")}
+          value=${value}
+          onInput=${(event) => onSet(event.target.value)}
+        />`}
     />
     <div class="model-ticks" role="group" aria-label=${t("keys.field.models")}>
       ${known.map(
-        ({ name }) => html`<label key=${name}><input type="checkbox" checked=${named.includes(name)} onChange=${() => turn(name)} /> ${name}</label>`,
+        ({ name }) =>
+          html`<label key=${name}>
+            <input type="checkbox" checked=${named.includes(name)} onChange=${() => turn(name)} /> ${name}
+          </label>`,
       )}
     </div>`;
 }

@@ -8,7 +8,12 @@ const NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_.@+-]{0,63}$/u;
 
 /** A form of a key; without one of a new key. */
 export function formOf(entry = null) {
-  const form = { name: entry?.name ?? "", role: entry?.role ?? "user", models: (entry?.models ?? []).join(", "), expires_at: entry?.expires_at ? localOf(entry.expires_at) : "" };
+  const form = {
+    name: entry?.name ?? "",
+    role: entry?.role ?? "user",
+    models: (entry?.models ?? []).join(", "),
+    expires_at: entry?.expires_at ? localOf(entry.expires_at) : "",
+  };
   for (const name of [...COUNTS, ...MONEY]) form[name] = entry?.[name] === null || !entry ? "" : String(entry[name]);
   return form;
 }

@@ -3,11 +3,11 @@ import { html, useEffect, useState } from "../lib/html.js";
 import { offer } from "../lib/palette.js";
 import { session, signIn } from "../lib/session.js";
 import { t } from "../lib/strings.js";
+import { AskDialog } from "../components/ask_dialog.js";
 import { Button } from "../components/button.js";
 import { Icon } from "../components/icon.js";
 import { EmptyState, ErrorNote, Waiting } from "../components/notes.js";
 import { notify } from "../components/toast.js";
-import { AskDialog } from "../models/ask_dialog.js";
 import { KeyCard } from "./key_card.js";
 import { KeyDialog } from "./key_dialog.js";
 import { change, create, failure, keys, refresh, revoke, useKeys } from "./known_keys.js";
@@ -31,7 +31,12 @@ export function KeyList() {
   const close = () => setOver(null);
   const all = keys.value;
   const found = all?.filter((view) => fits(view, typed)) ?? [];
-  const add = html`<${Button} icon="plus" kind="primary" aria-haspopup="dialog" onClick=${() => setOver({ kind: "new" })}>${t("keys.new")}<//>`;
+  const add = html`<${Button}
+    icon="plus"
+    kind="primary"
+    aria-haspopup="dialog"
+    onClick=${() => setOver({ kind: "new" })}
+  >${t("keys.new")}<//>`;
   return html`
     ${failure.value && !failure.value.isOffline && html`<${ErrorNote} error=${failure.value} onRetry=${refresh} />`}
     ${all === null && !failure.value && html`<${Waiting} />`}
@@ -48,7 +53,12 @@ export function KeyList() {
         html`<label class="key-search">
           <${Icon} name="search" size=${18} />
           <span class="visually-hidden">${t("keys.search")}</span>
-          <input type="search" placeholder=${t("keys.search")} value=${typed} onInput=${(event) => setTyped(event.target.value)} />
+          <input
+            type="search"
+            placeholder=${t("keys.search")}
+            value=${typed}
+            onInput=${(event) => setTyped(event.target.value)}
+          />
         </label>`}
         ${add}
       </div>
@@ -68,7 +78,11 @@ export function KeyList() {
       html`<${Button} onClick=${() => setMost(most + SHOWN)}>${t("keys.more", { count: found.length - most })}<//>`}
     </section>`}
     ${over?.kind === "new" &&
-    html`<${KeyDialog} first=${session.value.open} onSave=${async (entry) => setOver(await made(entry))} onClose=${close} />`}
+    html`<${KeyDialog}
+      first=${session.value.open}
+      onSave=${async (entry) => setOver(await made(entry))}
+      onClose=${close}
+    />`}
     ${over?.kind === "edit" &&
     html`<${KeyDialog}
       view=${over.view}
@@ -79,9 +93,15 @@ export function KeyList() {
       }}
       onClose=${close}
     />`}
-    ${over?.kind === "secret" && html`<${SecretDialog} name=${over.name} secret=${over.secret} signedIn=${over.signedIn} onClose=${close} />`}
+    ${over?.kind === "secret" &&
+    html`<${SecretDialog} name=${over.name} secret=${over.secret} signedIn=${over.signedIn} onClose=${close} />`}
     ${over?.kind === "revoke" &&
-    html`<${AskDialog} title=${t("keys.ask.revoke", { name: over.name })} does=${t("keys.revoke")} onDo=${() => dropped(over.name, close)} onClose=${close}>
+    html`<${AskDialog}
+      title=${t("keys.ask.revoke", { name: over.name })}
+      does=${t("keys.revoke")}
+      onDo=${() => dropped(over.name, close)}
+      onClose=${close}
+    >
       <p>${t(over.name === session.value.principal ? "keys.ask.own" : "keys.ask.means")}</p>
     <//>`}
   `;

@@ -16,13 +16,21 @@ const TABS = [
 export default function KeysPage({ argument }) {
   useStylesheet("styles/keys.css");
   useStylesheet("styles/chart.css");
-  useEffect(() => offer({ id: "keys.use", label: t("keys.tab.use"), group: t("page.keys"), run: () => go("keys", "use") }), []);
+  useEffect(
+    () => offer({ id: "keys.use", label: t("keys.tab.use"), group: t("page.keys"), run: () => go("keys", "use") }),
+    [],
+  );
   return html`<div class="page keys-page">
     <header class="page-head">
       <h1>${t("page.keys")}</h1>
       <nav class="tabs" aria-label=${t("keys.tabs")}>
         ${TABS.map(
-          (tab) => html`<a key=${tab.name} href=${address("keys", tab.argument)} aria-current=${tab.argument === argument ? "page" : undefined}>${t(`keys.tab.${tab.name}`)}</a>`,
+          (tab) =>
+            html`<a
+              key=${tab.name}
+              href=${address("keys", tab.argument)}
+              aria-current=${tab.argument === argument ? "page" : undefined}
+            >${t(`keys.tab.${tab.name}`)}</a>`,
         )}
       </nav>
     </header>

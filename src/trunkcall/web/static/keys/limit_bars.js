@@ -19,17 +19,28 @@ export function LimitBars({ view, remains = false }) {
       const words = t("keys.used_of", { used: say(used), most: say(most) });
       return html`<div key=${name} class="limit">
         <p class="limit-head"><span>${label}</span><span class="limit-words">${words}</span></p>
-        <div class="limit-bar" role="meter" aria-label=${label} aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.round(share * 100)} aria-valuetext=${words}>
+        <div
+          class="limit-bar"
+          role="meter"
+          aria-label=${label}
+          aria-valuemin="0"
+          aria-valuemax="100"
+          aria-valuenow=${Math.round(share * 100)}
+          aria-valuetext=${words}
+        >
           <span class=${share >= 1 ? "full" : share >= NEAR ? "near" : ""} style=${{ width: `${share * 100}%` }} />
         </div>
         ${remains &&
         html`<p class="limit-foot faint">
-          ${share >= 1 ? t("keys.nothing_left") : t("keys.left", { left: say(most - used) })} ${t("keys.anew", { moment: moment(renewal(name, now)) })}
+          ${share >= 1 ? t("keys.nothing_left") : t("keys.left", { left: say(most - used) })}${" "}
+          ${t("keys.anew", { moment: moment(renewal(name, now)) })}
         </p>`}
       </div>`;
     })}
     ${quick.length > 0 &&
-    html`<p class="paces">${quick.map(({ name, most }) => t(`keys.pace.${name}`, { count: most, whole: whole(most) })).join(" · ")}</p>`}
+    html`<p class="paces">
+      ${quick.map(({ name, most }) => t(`keys.pace.${name}`, { count: most, whole: whole(most) })).join(" · ")}
+    </p>`}
     ${found.length === 0 && quick.length === 0 && html`<p class="faint">${t("keys.no_limits")}</p>`}
     <p class="uses faint">${t("keys.uses", said(view))}</p>
   </div>`;

@@ -18,7 +18,8 @@ export function SecretDialog({ name, secret, signedIn, onClose }) {
       <code>${secret}</code>
       <${CopyButton} text=${secret} label=${t("keys.secret.copy")} />
     </div>
-    ${signedIn && html`<p class="key-note"><${Icon} name="info" size=${18} /><span>${t("keys.secret.signed_in")}</span></p>`}
+    ${signedIn &&
+    html`<p class="key-note"><${Icon} name="info" size=${18} /><span>${t("keys.secret.signed_in")}</span></p>`}
     <p class="field-error" role="alert">${sure && t("keys.secret.sure")}</p>
   <//>`;
 }

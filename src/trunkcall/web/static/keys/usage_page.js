@@ -34,7 +34,10 @@ export default function UsagePage() {
     <header class="page-head"><h1>${t("page.usage")}</h1></header>
     ${error && !error.isOffline && html`<${ErrorNote} error=${error} onRetry=${look} />`}
     ${told === null && !error && html`<${Waiting} />`}
-    ${told !== null && (told.key === null ? html`<${EmptyState} icon="keys" title=${t("usage.none")}><p>${t("usage.none.say")}</p><//>` : html`<${Own} view=${told.key} />`)}
+    ${told !== null &&
+    (told.key === null
+      ? html`<${EmptyState} icon="keys" title=${t("usage.none")}><p>${t("usage.none.say")}</p><//>`
+      : html`<${Own} view=${told.key} />`)}
   </div>`;
 }
 
@@ -44,11 +47,18 @@ function Own({ view }) {
   return html`<section class="card own-use" aria-labelledby="own-title">
     <div class="key-head"><h2 id="own-title">${entry.name}</h2></div>
     ${found === "used_up" && html`<p class="own-note" role="status">${t("usage.used_up")}</p>`}
-    ${found === "expires_soon" && html`<p class="own-note" role="status">${t("keys.expires", { moment: moment(entry.expires_at) })}. ${t("usage.expires")}</p>`}
+    ${found === "expires_soon" &&
+    html`<p class="own-note" role="status">
+      ${t("keys.expires", { moment: moment(entry.expires_at) })}. ${t("usage.expires")}
+    </p>`}
     <p class="key-models">
-      ${entry.models.length === 0 ? t("keys.all_models") : entry.models.map((name) => html`<code key=${name}>${name}</code> `)}
+      ${entry.models.length === 0
+        ? t("keys.all_models")
+        : entry.models.map((name) => html`<code key=${name}>${name}</code> `)}
     </p>
     <${LimitBars} view=${view} remains />
-    ${entry.expires_at !== null && found !== "expires_soon" && html`<p class="key-dates faint">${t("keys.expires", { moment: moment(entry.expires_at) })}</p>`}
+    ${entry.expires_at !== null &&
+    found !== "expires_soon" &&
+    html`<p class="key-dates faint">${t("keys.expires", { moment: moment(entry.expires_at) })}</p>`}
   </section>`;
 }

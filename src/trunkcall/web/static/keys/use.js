@@ -9,14 +9,23 @@ export const GROUPS = ["model", "key", "day", "hour"];
 /** What a bar is long by. */
 export const MEASURES = ["tokens", "requests", "cost", "failed"];
 /** What a row says, beside its groups. */
-export const COLUMNS = ["requests", "failed", "prompt_tokens", "completion_tokens", "cached_tokens", "cost", "mean_first_token_ms", "mean_total_ms"];
+export const COLUMNS = [
+  "requests",
+  "failed",
+  "prompt_tokens",
+  "completion_tokens",
+  "cached_tokens",
+  "cost",
+  "mean_first_token_ms",
+  "mean_total_ms",
+];
 
 /** So many of a split have a colour of their own. */
 const MOST_SERIES = 5;
 /** More bars than these cannot be told apart. */
 const MOST_SLOTS = 400;
 
-/** {since, until} in unix seconds, null for no limit; days are UTC's. now: unix seconds; from, to: days as YYYY-MM-DD. */
+/** {since, until} in unix seconds, null for no limit; days are UTC's. now: unix seconds; from, to: as YYYY-MM-DD. */
 export function spanOf(name, now, from = "", to = "") {
   const today = Math.floor(now / DAY) * DAY;
   const date = new Date(now * 1000);
@@ -50,7 +59,9 @@ export function measured(row, measure) {
 /** Rows as a table has them: times with the newest first, others with the largest first. */
 export function ordered(rows, by, measure) {
   const isTime = by === "day" || by === "hour";
-  return rows.toSorted((a, b) => (isTime && a[by] !== b[by] ? (a[by] < b[by] ? 1 : -1) : measured(b, measure) - measured(a, measure)));
+  return rows.toSorted((a, b) =>
+    isTime && a[by] !== b[by] ? (a[by] < b[by] ? 1 : -1) : measured(b, measure) - measured(a, measure),
+  );
 }
 
 /** All days or hours from the first to the last, as the ledger names them; null where they are too many. */
@@ -70,13 +81,19 @@ function nameOf(by, at) {
   return by === "hour" ? `${text.slice(0, 13)}:00Z` : text.slice(0, 10);
 }
 
-/** Series of a chart over slots: [{name, values}], by another group where there is one; the smallest are put together. */
+/** Series of a chart over slots: [{name, values}], by another group if there is one; the smallest are put together. */
 export function seriesOf(rows, by, split, measure, names, words) {
   const places = new Map(names.map((name, at) => [name, at]));
   const found = new Map();
   for (const row of rows) {
     const name = split ? row[split] : "";
-    if (!found.has(name)) found.set(name, { name: name || (split ? words.nobody : words.all), values: new Array(names.length).fill(0), total: 0 });
+    if (!found.has(name)) {
+      found.set(name, {
+        name: name || (split ? words.nobody : words.all),
+        values: new Array(names.length).fill(0),
+        total: 0,
+      });
+    }
     const one = found.get(name);
     const value = measured(row, measure);
     one.values[places.get(row[by])] += value;
@@ -86,7 +103,10 @@ export function seriesOf(rows, by, split, measure, names, words) {
   const shown = sorted.slice(0, MOST_SERIES).map(({ name, values }) => ({ name, values }));
   const others = sorted.slice(MOST_SERIES);
   if (others.length) {
-    shown.push({ name: words.others, values: names.map((_, at) => others.reduce((sum, one) => sum + one.values[at], 0)) });
+    shown.push({
+      name: words.others,
+      values: names.map((_, at) => others.reduce((sum, one) => sum + one.values[at], 0)),
+    });
   }
   return shown;
 }

@@ -10,7 +10,13 @@ const SHOWN = 100;
 /** groups: the columns by which the rows are apart. */
 export function UseTable({ rows, total, groups }) {
   const [most, setMost] = useState(SHOWN);
-  const cells = (row) => COLUMNS.map((name) => html`<td key=${name} class=${`number ${name === "failed" && row.failed ? "bad" : ""}`}>${said(name, row[name])}</td>`);
+  const cells = (row) =>
+    COLUMNS.map(
+      (name) =>
+        html`<td key=${name} class=${`number ${name === "failed" && row.failed ? "bad" : ""}`}>
+          ${said(name, row[name])}
+        </td>`,
+    );
   return html`<div class="table-frame" tabindex="0" role="group" aria-label=${t("use.table")}>
       <table class="use-table">
         <thead>
@@ -21,10 +27,15 @@ export function UseTable({ rows, total, groups }) {
         </thead>
         <tbody>
           ${rows.slice(0, most).map(
-            (row) => html`<tr key=${groups.map((name) => row[name]).join("\n")}>
-              ${groups.map((name, at) => (at === 0 ? html`<th key=${name} scope="row">${named(name, row[name])}</th>` : html`<td key=${name}>${named(name, row[name])}</td>`))}
-              ${cells(row)}
-            </tr>`,
+            (row) =>
+              html`<tr key=${groups.map((name) => row[name]).join("\n")}>
+                ${groups.map((name, at) =>
+                  at === 0
+                    ? html`<th key=${name} scope="row">${named(name, row[name])}</th>`
+                    : html`<td key=${name}>${named(name, row[name])}</td>`,
+                )}
+                ${cells(row)}
+              </tr>`,
           )}
         </tbody>
         <tfoot>
@@ -32,7 +43,10 @@ export function UseTable({ rows, total, groups }) {
         </tfoot>
       </table>
     </div>
-    ${rows.length > most && html`<${Button} class="use-more" onClick=${() => setMost(most + SHOWN)}>${t("use.more_rows", { count: rows.length - most })}<//>`}`;
+    ${rows.length > most &&
+    html`<${Button} class="use-more" onClick=${() => setMost(most + SHOWN)}>
+      ${t("use.more_rows", { count: rows.length - most })}
+    <//>`}`;
 }
 
 function named(group, value) {

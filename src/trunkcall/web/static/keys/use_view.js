@@ -27,7 +27,11 @@ export function UseView() {
     const abort = new AbortController();
     const { since, until } = spanOf(span, Date.now() / 1000, from, to);
     const groups = split ? [by, split] : [by];
-    const query = new URLSearchParams({ by: groups.join(","), ...(since === null ? {} : { since }), ...(until === null ? {} : { until }) });
+    const query = new URLSearchParams({
+      by: groups.join(","),
+      ...(since === null ? {} : { since }),
+      ...(until === null ? {} : { until }),
+    });
     getJson(`/admin/usage?${query}`, { signal: abort.signal }).then(
       (found) => {
         setTold({ ...found, by, split, asked: { since, until }, at: Date.now() / 1000 });
@@ -39,17 +43,30 @@ export function UseView() {
   }, [span, by, split, from, to, tries, back]);
   const save = () => {
     const groups = told.split ? [told.by, told.split] : [told.by];
-    download(`trunkcall-use-by-${groups.join("-")}-${new Date().toISOString().slice(0, 10)}.csv`, csv(told.rows, groups));
+    download(
+      `trunkcall-use-by-${groups.join("-")}-${new Date().toISOString().slice(0, 10)}.csv`,
+      csv(told.rows, groups),
+    );
   };
   return html`<section class="use" aria-labelledby="use-title">
     <h2 id="use-title" class="visually-hidden">${t("keys.tab.use")}</h2>
     <div class="use-asked">
       <${Choice} name="span" words=${SPANS} value=${span} onSet=${(value) => set({ span: value })} />
       ${span === "own" &&
-      html`<label class="use-choice"><span>${t("use.from")}</span><input type="date" value=${from} max=${to || undefined} onChange=${(event) => set({ from: event.target.value })} /></label>
-        <label class="use-choice"><span>${t("use.to")}</span><input type="date" value=${to} min=${from || undefined} onChange=${(event) => set({ to: event.target.value })} /></label>`}
-      <${Choice} name="by" words=${GROUPS} value=${by} onSet=${(value) => set({ by: value, split: split === value ? "" : split })} />
-      <${Choice} name="split" words=${["", ...GROUPS.filter((name) => name !== by && !(isTime(name) && isTime(by)))]} value=${split} onSet=${(value) => set({ split: value })} />
+      html`<${Day} name="from" value=${from} max=${to} onSet=${(value) => set({ from: value })} />
+        <${Day} name="to" value=${to} min=${from} onSet=${(value) => set({ to: value })} />`}
+      <${Choice}
+        name="by"
+        words=${GROUPS}
+        value=${by}
+        onSet=${(value) => set({ by: value, split: split === value ? "" : split })}
+      />
+      <${Choice}
+        name="split"
+        words=${["", ...GROUPS.filter((name) => name !== by && !(isTime(name) && isTime(by)))]}
+        value=${split}
+        onSet=${(value) => set({ split: value })}
+      />
       <${Choice} name="measure" words=${MEASURES} value=${measure} onSet=${(value) => set({ measure: value })} />
       <div class="use-acts">
         <${Button} icon="again" onClick=${() => setTries(tries + 1)}>${t("use.again")}<//>
@@ -69,12 +86,38 @@ function Told({ told, measure }) {
   }
   return html`
     <div class="use-figures">
-      <div class="card"><${Figure} label=${t("use.column.requests")} value=${short(total.requests)} note=${total.open ? t("use.open", { count: total.open }) : ""} /></div>
-      <div class="card"><${Figure} label=${t("use.tokens")} value=${short(total.prompt_tokens + total.completion_tokens)} note=${t("use.in_and_out", { prompt: short(total.prompt_tokens), completion: short(total.completion_tokens) })} /></div>
-      <div class="card"><${Figure} label=${t("use.column.cost")} value=${money(total.cost)} note=${t("use.cost.means")} /></div>
-      <div class="card"><${Figure} label=${t("use.column.failed")} value=${short(total.failed)} kind=${total.failed ? "danger" : ""} note=${t("use.share", { percent: percent(total.failed, total.requests) })} /></div>
+      <div class="card">
+        <${Figure}
+          label=${t("use.column.requests")}
+          value=${short(total.requests)}
+          note=${total.open ? t("use.open", { count: total.open }) : ""}
+        />
+      </div>
+      <div class="card">
+        <${Figure}
+          label=${t("use.tokens")}
+          value=${short(total.prompt_tokens + total.completion_tokens)}
+          note=${t("use.in_and_out", {
+            prompt: short(total.prompt_tokens),
+            completion: short(total.completion_tokens),
+          })}
+        />
+      </div>
+      <div class="card">
+        <${Figure} label=${t("use.column.cost")} value=${money(total.cost)} note=${t("use.cost.means")} />
+      </div>
+      <div class="card">
+        <${Figure}
+          label=${t("use.column.failed")}
+          value=${short(total.failed)}
+          kind=${total.failed ? "danger" : ""}
+          note=${t("use.share", { percent: percent(total.failed, total.requests) })}
+        />
+      </div>
     </div>
-    ${isTime(by) ? html`<${OverTime} told=${told} measure=${measure} />` : html`<${Bars} told=${told} measure=${measure} />`}
+    ${isTime(by)
+      ? html`<${OverTime} told=${told} measure=${measure} />`
+      : html`<${Bars} told=${told} measure=${measure} />`}
     <p class="faint use-span">${said(told)}</p>
     <${UseTable} rows=${ordered(rows, by, measure)} total=${total} groups=${split ? [by, split] : [by]} />
   `;
@@ -125,15 +168,31 @@ function Bars({ told, measure }) {
     <h3>${t(`use.measure.${measure}`)}</h3>
     <ul class="lying-bars">
       ${all.slice(0, MOST_BARS).map(
-        ([name, value]) => html`<li key=${name}>
-          <span class="lying-name">${(isTime(by) ? slotName(name) : name) || t("use.nobody")}</span>
-          <span class="lying-bar" aria-hidden="true"><span style=${{ width: most > 0 ? `${(100 * value) / most}%` : 0 }} /></span>
-          <span class="lying-value">${say(value)}</span>
-        </li>`,
+        ([name, value]) =>
+          html`<li key=${name}>
+            <span class="lying-name">${(isTime(by) ? slotName(name) : name) || t("use.nobody")}</span>
+            <span class="lying-bar" aria-hidden="true">
+              <span style=${{ width: most > 0 ? `${(100 * value) / most}%` : 0 }} />
+            </span>
+            <span class="lying-value">${say(value)}</span>
+          </li>`,
       )}
     </ul>
     ${all.length > MOST_BARS && html`<p class="faint">${t("use.more_bars", { count: all.length - MOST_BARS })}</p>`}
   </div>`;
+}
+
+function Day({ name, value, min, max, onSet }) {
+  return html`<label class="use-choice">
+    <span>${t(`use.${name}`)}</span>
+    <input
+      type="date"
+      value=${value}
+      min=${min || undefined}
+      max=${max || undefined}
+      onChange=${(event) => onSet(event.target.value)}
+    />
+  </label>`;
 }
 
 function Choice({ name, words, value, onSet }) {
@@ -141,7 +200,12 @@ function Choice({ name, words, value, onSet }) {
   return html`<div class="use-choice">
     <label for=${id}>${t(`use.${name}`)}</label>
     <select id=${id} onChange=${(event) => onSet(event.target.value)}>
-      ${words.map((word) => html`<option key=${word} value=${word} selected=${word === value}>${t(`use.${name}.${word || "none"}`)}</option>`)}
+      ${words.map(
+        (word) =>
+          html`<option key=${word} value=${word} selected=${word === value}>
+            ${t(`use.${name}.${word || "none"}`)}
+          </option>`,
+      )}
     </select>
   </div>`;
 }

@@ -14,9 +14,10 @@ const MOST_FRAMES = 2000;
  * asked: as requestOf takes it; given: the text that the answer continues; prepared: a promise of {request, open} for
  * one that is asked together with others, as askTogether makes it; thought: the reasoning before the text it continues.
  *
- * state: "waiting" (nothing yet) | "streaming" | "done" | "stopped" (by its reader) | "failed"; note: what the server says
- * while it waits; error: ApiError or null; toolCalls: [{id, name, arguments}]; figures: {prompt, completion, cached,
- * firstMs, totalMs, perSecond, estimated}, null for what is not known; frames: the last raw events, for developers.
+ * state: "waiting" (nothing yet) | "streaming" | "done" | "stopped" (by its reader) | "failed"; note: what the server
+ * says while it waits; error: ApiError or null; toolCalls: [{id, name, arguments}]; figures: {prompt, completion,
+ * cached, firstMs, totalMs, perSecond, estimated}, null for what is not known; frames: the last raw events, for
+ * developers.
  */
 export class Answer {
   constructor(asked, given = "", prepared = null, thought = "") {

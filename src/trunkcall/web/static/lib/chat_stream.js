@@ -8,7 +8,8 @@ import { t } from "./strings.js";
  * Ask, and read the answer as it comes. request: {path, body} as requestOf gives it; signal: aborts, which stops the
  * engine. Yields {type}: head {requestId, model, dropped} · note {text} (queue, loading) · text {text} ·
  * reasoning {text} · tool {index, id, name, arguments} · finish {reason} · usage {prompt, completion, cached} ·
- * resumed {how} · raw {data}. opener: instead of http.js's open, as openTogether gives it. Raises ApiError, also for an answer that ends early, and AbortError.
+ * resumed {how} · raw {data}. opener: instead of http.js's open, as openTogether gives it. Raises ApiError, also for an
+ * answer that ends early, and AbortError.
  */
 export async function* streamAnswer({ path, body }, signal, opener = open) {
   const response = await opener(path, { method: "POST", body, signal });
@@ -22,7 +23,9 @@ export async function* streamAnswer({ path, body }, signal, opener = open) {
   try {
     for await (const { data, comment } of readEvents(response)) {
       if (comment) {
-        yield comment.startsWith("trunkcall resumed") ? { type: "resumed", how: "text" } : { type: "note", text: comment };
+        yield comment.startsWith("trunkcall resumed")
+          ? { type: "resumed", how: "text" }
+          : { type: "note", text: comment };
         continue;
       }
       if (data === "[DONE]") {

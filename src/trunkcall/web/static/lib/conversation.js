@@ -2,10 +2,10 @@
  * A conversation as a tree of messages, of which one branch is shown; pure: every change gives a new one.
  *
  * {id, title, titled, created, changed, settled, model, system, template, parameters, messages: {id: message},
- * chosen: {id of a message or "": id of the one shown after it}}. Moments are in ms; titled, settled: when its title and
- * its settings were changed, titled 0 for a title made of the first question.
- * A message: {id, parent, role: "user" | "assistant", at, changed, text}, with images [{url, name}] if a question, with
- * model and all of recordOf if an answer.
+ * chosen: {id of a message or "": id of the one shown after it}}. Moments are in ms; titled, settled: when its title
+ * and its settings were changed, titled 0 for a title made of the first question. A message: {id, parent, role: "user"
+ * | "assistant", at, changed, text}, with images [{url, name}] if a question, with model and all of recordOf if an
+ * answer.
  */
 
 /** A new one without messages. given: {id, at, model, system, template, parameters}. */
@@ -84,7 +84,8 @@ export const isRunning = (message) => message.state === "waiting" || message.sta
 
 /**
  * What goes to the model, from the first message to this one, as {role, content}. Answers without a text are left out,
- * and questions that then follow on each other are one. images: whether the model takes them; else their names stand there.
+ * and questions that then follow on each other are one. images: whether the model takes them; else their names stand
+ * there.
  */
 export function askedOf(conversation, id, { images = true } = {}) {
   const found = [];
@@ -110,7 +111,9 @@ function contentOf({ text, images = [] }, wanted) {
 
 function joined(first, second) {
   if (typeof first === "string" && typeof second === "string") return `${first}\n\n${second}`;
-  return [first, second].flatMap((content) => (typeof content === "string" ? [{ type: "text", text: content }] : content));
+  return [first, second].flatMap((content) =>
+    typeof content === "string" ? [{ type: "text", text: content }] : content,
+  );
 }
 
 const LONGEST_TITLE = 60;
@@ -140,7 +143,8 @@ export function holds(conversation, words) {
 
 /**
  * Two versions of one conversation as one: all messages of both, of each message the later version; of title and
- * settings the later ones; of branches what is shown in the first. Gives the first itself where the second adds nothing.
+ * settings the later ones; of branches what is shown in the first. Gives the first itself where the second adds
+ * nothing.
  */
 export function merged(ours, theirs) {
   const messages = { ...ours.messages };

@@ -92,7 +92,9 @@ function soundAnswer(message, now) {
   const { id, parent, at, changed, text, state, error } = message;
   const figures = Object.entries(isObject(message.figures) ? message.figures : {});
   const calls = Array.isArray(message.toolCalls) ? message.toolCalls.filter(isObject) : [];
-  const moments = Object.entries({ start: message.start, ended: message.ended }).filter(([, value]) => moment(value, 0));
+  const moments = Object.entries({ start: message.start, ended: message.ended }).filter(([, value]) =>
+    moment(value, 0),
+  );
   return {
     id,
     parent: string(parent),
@@ -121,10 +123,16 @@ const soundSettings = ({ system, template, parameters }) => (
   { system: string(system), template: string(template), parameters: isObject(parameters) ? parameters : {} }
 );
 
-const soundCall = ({ id, name, arguments: given }) => ({ id: string(id), name: string(name), arguments: string(given) });
-const soundError = ({ message, kind, requestId }) => (
-  { message: string(message), kind: string(kind), requestId: string(requestId) }
-);
+const soundCall = ({ id, name, arguments: given }) => ({
+  id: string(id),
+  name: string(name),
+  arguments: string(given),
+});
+const soundError = ({ message, kind, requestId }) => ({
+  message: string(message),
+  kind: string(kind),
+  requestId: string(requestId),
+});
 
 /** Whether every message leads back to a first one. */
 function endsEverywhere(messages) {

@@ -3,8 +3,11 @@ import { highlightingWorker } from "./trusted.js";
 
 const LONGEST = 100_000;
 const LIMIT_MS = 3000;
+/** Milliseconds in which the worker's own scripts have to come: a slow line is no slow text. */
+const START_MS = 30_000;
 
 let worker = null;
+let started = false;
 let count = 0;
 let turn = Promise.resolve();
 
@@ -21,7 +24,10 @@ export function highlighted(text, language) {
 
 function ask(text, language) {
   return new Promise((resolve) => {
-    worker ??= highlightingWorker();
+    if (worker === null) {
+      worker = highlightingWorker();
+      started = false;
+    }
     const asked = worker;
     const id = (count += 1);
     const settle = (parts) => {
@@ -34,9 +40,15 @@ function ask(text, language) {
       worker = null;
       settle(null);
     };
-    const timer = setTimeout(giveUp, LIMIT_MS);
+    let timer = setTimeout(giveUp, started ? LIMIT_MS : START_MS);
     asked.onerror = giveUp;
-    asked.onmessage = (event) => event.data.id === id && settle(event.data.parts);
+    asked.onmessage = ({ data }) => {
+      if (data.started) {
+        started = true;
+        clearTimeout(timer);
+        timer = setTimeout(giveUp, LIMIT_MS);
+      } else if (data.id === id) settle(data.parts);
+    };
     asked.postMessage({ id, text, language });
   });
 }

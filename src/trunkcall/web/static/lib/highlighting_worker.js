@@ -1,9 +1,11 @@
-/** The worker behind highlighting.js: {id, text, language} in, {id, parts} out. */
+/** The worker behind highlighting.js: {started} once it can work; {id, text, language} in, {id, parts} out. */
 import highlight from "../vendor/highlight.js";
 
 self.onmessage = ({ data: { id, text, language } }) => {
   self.postMessage({ id, parts: highlight.getLanguage(language) ? parts(text, language) : null });
 };
+
+self.postMessage({ started: true });
 
 function parts(text, language) {
   const found = [];

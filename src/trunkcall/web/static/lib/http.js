@@ -4,7 +4,7 @@ import { authorization, key } from "./key.js";
 import { signal } from "./html.js";
 import { t } from "./strings.js";
 
-/** A failure in words for people. status: 0 when no server answered; kind: for programs; retryAfter: seconds or null. */
+/** A failure in words for people. status: 0 if no server answered; kind: for programs; retryAfter: seconds or null. */
 export class ApiError extends Error {
   constructor(message, { status = 0, kind = "", param = "", retryAfter = null, requestId = "" } = {}) {
     super(message);
@@ -53,7 +53,9 @@ async function json(method, path, body, options) {
     const text = await answer.text();
     return text ? JSON.parse(text) : null;
   } catch (error) {
-    if (error instanceof SyntaxError) throw new ApiError(t("error.foreign"), { status: answer.status, kind: "foreign" });
+    if (error instanceof SyntaxError) {
+      throw new ApiError(t("error.foreign"), { status: answer.status, kind: "foreign" });
+    }
     throw broken(error);
   }
 }
@@ -71,7 +73,11 @@ export async function open(path, { method = "GET", body, signal: abort, headers 
       method,
       signal: abort,
       cache: "no-store",
-      headers: { ...authorization(), ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
+      headers: {
+        ...authorization(),
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        ...headers,
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (error) {
@@ -98,7 +104,9 @@ export async function refusalOf(answer) {
   const text = await answer.text().catch(() => "");
   let said = {};
   try {
-    said = JSON.parse(text)?.error ?? {};
+    const told = JSON.parse(text) ?? {};
+    // The last two are what a listener with FastChat's own errors says.
+    said = told.error ?? told.detail?.error ?? (told.object === "error" ? told : {});
   } catch {
     // Not ours: a proxy's page, which says nothing to a reader.
   }

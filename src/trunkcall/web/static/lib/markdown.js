@@ -7,11 +7,8 @@ import { MarkdownNodes } from "./markdown_nodes.js";
 import { patch } from "./markdown_patch.js";
 import { Pieces } from "./markdown_pieces.js";
 import { textNodes } from "./markdown_text.js";
+import { Turns } from "./turns.js";
 
-/** Milliseconds of one turn; then the page gets its own. */
-const TURN_MS = 8;
-/** Between two turns of a growing text passes so many times what the last one took, if that was long. */
-const REST = 3;
 /** Characters that are read at once, and that a block may have before it is shown as plain text. */
 const SLICE = 4_000;
 const LONGEST_BLOCK = 256_000;
@@ -32,9 +29,7 @@ const MAY_REFER = /\[[^\]]{1,200}\](?![(:])/;
 export class MarkdownView {
   constructor(root) {
     this._root = root;
-    this._frame = 0;
-    this._rested = 0;
-    this._until = 0;
+    this._turns = new Turns(() => this._step());
     this._shown = "";
     this._streaming = true;
     this._clear();
@@ -50,12 +45,12 @@ export class MarkdownView {
     }
     this._shown = text;
     this._streaming = streaming;
-    this._plan();
+    this._turns.plan(!streaming);
   }
 
   /** Nothing is shown any more. */
   close() {
-    cancelAnimationFrame(this._frame);
+    this._turns.end();
   }
 
   _clear() {
@@ -96,28 +91,6 @@ export class MarkdownView {
 
   get _text() {
     return this._intake.text;
-  }
-
-  _plan() {
-    if (performance.now() >= this._rested || !this._streaming) this._turn();
-    else this._later();
-  }
-
-  _later() {
-    this._frame ||= requestAnimationFrame(() => {
-      this._frame = 0;
-      this._plan();
-    });
-  }
-
-  _turn() {
-    const began = performance.now();
-    this._until = began + TURN_MS;
-    let more = true;
-    while (more && performance.now() < this._until) more = this._step();
-    const took = performance.now() - began;
-    this._rested = took > TURN_MS / 2 ? began + took * (1 + REST) : 0;
-    if (more) this._later();
   }
 
   /** Show a bit more; gives whether more can be shown at once. */
@@ -265,7 +238,7 @@ export class MarkdownView {
     const definitions = [];
     let isWhole = true;
     for (const token of wanted) {
-      isWhole = fragment.firstChild === null || performance.now() < this._until;
+      isWhole = fragment.firstChild === null || this._turns.isOn;
       if (!isWhole) break;
       const made = drawn(token, nodes);
       fragment.append(...made);

@@ -1,4 +1,4 @@
-/** What the command palette offers: entries that pages put in while they are shown, and their order by what is typed. */
+/** What the command palette offers: entries that pages put in while shown, and their order by what is typed. */
 import { signal } from "./html.js";
 
 /** Whether the palette is open. */
@@ -11,9 +11,9 @@ export const paletteOpen = signal(false);
 export const offers = signal([]);
 
 /**
- * Offer entries: one {id, label, run, group, hint, keys}, a list of them, or a function that gives a list. run: does it,
- * after the palette was closed; group: the heading it stands under; hint: a faint word beside it; keys: its shortcut, as
- * shown. Gives how to withdraw them.
+ * Offer entries: one {id, label, run, group, hint, keys}, a list of them, or a function that gives a list. run: does
+ * it, after the palette was closed; group: the heading it stands under; hint: a faint word beside it; keys: its
+ * shortcut, as shown. Gives how to withdraw them.
  */
 export function offer(entries) {
   const give = typeof entries === "function" ? entries : () => [entries].flat();

@@ -1,9 +1,9 @@
 /** The sampling parameters that the page offers: their ranges, and what of them goes into a request. */
 
 /**
- * name: in the request; min, max, step: of the slider; whole: whole numbers only; unbounded: more than max may be typed;
- * advanced: behind a fold; plain: without a slider; list: of texts.
- * Texts are parameter.NAME and parameter.NAME.help. A value that is not set stays the engine's own default.
+ * name: in the request; min, max, step: of the slider; whole: whole numbers only; unbounded: more than max may be
+ * typed; advanced: behind a fold; plain: without a slider; list: of texts. Texts are parameter.NAME and
+ * parameter.NAME.help. A value that is not set stays the engine's own default.
  */
 export const PARAMETERS = [
   { name: "temperature", min: 0, max: 2, step: 0.05 },
@@ -44,7 +44,8 @@ export function readParameter({ min, max, whole, unbounded }, typed) {
 }
 
 /** Texts that end an answer, one on a line, as they are written and read; \n, \t and \\ stand for what is not seen. */
-export const writeStops = (stops) => (stops ?? []).map((text) => text.replace(/[\\\n\t]/g, (sign) => WRITTEN[sign])).join("\n");
+export const writeStops = (stops) =>
+  (stops ?? []).map((text) => text.replace(/[\\\n\t]/g, (sign) => WRITTEN[sign])).join("\n");
 
 /** The other way; empty lines are left out. */
 export function readStops(text) {

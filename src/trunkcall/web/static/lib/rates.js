@@ -49,7 +49,7 @@ export class Recent {
     for (const step of this._steps.keys()) if (step < oldest) this._steps.delete(step);
   }
 
-  /** So much per second in each of the complete steps, the oldest first; null where it is not known. model: null for all. */
+  /** So much per second in each complete step, the oldest first; null where it is not known. model: null for all. */
   rates(field, now, model = null) {
     return this.sums(field, now, model).map((sum) => (sum === null ? null : (sum * 1000) / STEP_MS));
   }
@@ -196,5 +196,8 @@ export function scale(most, wholeOnly = false) {
   let step = factor * power;
   if (wholeOnly) step = Math.max(1, Math.ceil(step));
   const count = Math.max(1, Math.ceil(most / step - 1e-9));
-  return { top: count * step, marks: Array.from({ length: count + 1 }, (_, at) => Number((at * step).toPrecision(12))) };
+  return {
+    top: count * step,
+    marks: Array.from({ length: count + 1 }, (_, at) => Number((at * step).toPrecision(12))),
+  };
 }

@@ -1,4 +1,4 @@
-/** Links that bring settings along, `?model=…&temperature=0.2`: never texts of a conversation, and never a key. Pure. */
+/** Links that bring settings along, `?model=…&temperature=0.2`: no texts of a conversation, and never a key. Pure. */
 import { PARAMETERS, chosen, readParameter } from "./parameters.js";
 
 const TEXTS = ["model", "system", "template"];

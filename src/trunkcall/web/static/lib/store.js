@@ -1,81 +1,67 @@
 /** Conversations and votes of this browser, in IndexedDB; where that is forbidden they last as long as the page. */
+import { STORES, inStore } from "./database.js";
 import { signal } from "./html.js";
 
-const NAME = "trunkcall";
-const VERSION = 1;
-const STORES = ["conversations", "votes"];
-/** A database that takes longer to open, as one that hangs does, is done without. */
-const PATIENCE_MS = 3000;
-
-/** False when what is kept will be gone with the page (private mode, storage refused or full). */
+/** False while what is kept would be gone with the page (private mode, storage refused or full). */
 export const lasting = signal(true);
 
+/** What could not be written, by its id, until it can be. */
 const memory = { conversations: new Map(), votes: new Map() };
 const channel = typeof BroadcastChannel === "undefined" ? null : new BroadcastChannel("trunkcall");
-let opening = null;
+let catchingUp = null;
 
-function database() {
-  opening ??= new Promise((resolve) => {
-    let request;
-    const without = () => {
-      lasting.value = false;
-      resolve(null);
-    };
-    try {
-      request = indexedDB.open(NAME, VERSION);
-    } catch {
-      without();
-      return;
-    }
-    const timer = setTimeout(without, PATIENCE_MS);
-    request.onupgradeneeded = () => {
-      for (const store of STORES) request.result.createObjectStore(store, { keyPath: "id" });
-    };
-    request.onsuccess = () => {
-      clearTimeout(timer);
-      const anew = () => {
-        opening = null;
-      };
-      // Another tab has a newer page: it may change the stores.
-      request.result.onversionchange = () => {
-        request.result.close();
-        anew();
-      };
-      // Somebody has deleted what this site keeps; what comes from now on is kept.
-      request.result.onclose = anew;
-      resolve(request.result);
-    };
-    request.onerror = request.onblocked = without;
-  });
-  return opening;
-}
-
-async function inStore(store, mode, work) {
-  const found = await database();
-  if (found === null) return undefined;
-  return new Promise((resolve, reject) => {
-    const transaction = found.transaction(store, mode, { durability: "relaxed" });
-    const request = work(transaction.objectStore(store));
-    transaction.oncomplete = () => resolve(request.result);
-    transaction.onerror = transaction.onabort = () => reject(transaction.error);
-  });
-}
+/** Nobody is made to wait for a database that has failed already. */
+const asked = (store, mode, work) => inStore(store, mode, work, { patient: lasting.peek() });
 
 /** What reading gives; null where the database does not tell, which is then said as where nothing is kept. */
 async function read(store, work) {
   try {
-    return await inStore(store, "readonly", work);
+    return await asked(store, "readonly", work);
   } catch {
     lasting.value = false;
     return null;
   }
 }
 
+/** Write, and then what could not be written before. Raises where it cannot be. */
+async function write(store, work) {
+  await asked(store, "readwrite", work);
+  if (!lasting.peek()) await catchUp();
+}
+
+/** Write what could not be written; what still cannot waits on. */
+function catchUp() {
+  catchingUp ??= writeWaiting().finally(() => {
+    catchingUp = null;
+  });
+  return catchingUp;
+}
+
+async function writeWaiting() {
+  try {
+    for (const store of STORES) {
+      while (memory[store].size) {
+        const [value] = memory[store].values();
+        await asked(store, "readwrite", (objects) => {
+          objects.put(value);
+          // What takes it but does not give it back would be no use.
+          return objects.get(value.id);
+        });
+        // Unless it was changed again meanwhile.
+        if (memory[store].get(value.id) === value) memory[store].delete(value.id);
+        channel?.postMessage({ store, id: value.id });
+      }
+    }
+    lasting.value = true;
+  } catch {
+    lasting.value = false;
+  }
+}
+
 /** All of a store, in no order; without those that cannot be read. */
 export async function all(store) {
   const kept = (await read(store, (objects) => objects.getAll())) ?? [];
-  const ids = new Set(kept.map((one) => one.id));
-  return [...kept, ...[...memory[store].values()].filter((one) => !ids.has(one.id))];
+  return [...new Map([...kept, ...memory[store].values()].map((one) => [one.id, one])).values()];
 }
 
 /** One of a store by its id; undefined when it is not there, null when that cannot be told. */
@@ -85,30 +71,23 @@ export async function one(store, id) {
 
 /** Keep one, by its `id`; other tabs are told. */
 export async function keep(store, value) {
-  try {
-    if ((await database()) === null) memory[store].set(value.id, value);
-    else await inStore(store, "readwrite", (objects) => objects.put(value));
-  } catch {
-    // Full, or taken away meanwhile: it stays here as long as the page.
-    memory[store].set(value.id, value);
-    lasting.value = false;
-  }
-  channel?.postMessage({ store, id: value.id });
+  await amend(store, value.id, () => value);
 }
 
 /**
  * Change one in a single step, whatever other tabs do meanwhile: change(kept), undefined where none is kept, null where
- * that cannot be told, gives what to keep in its place, or undefined to leave all as it is. Gives what is kept then;
- * other tabs are told.
+ * that cannot be told, gives what to keep in its place, or undefined to leave all as it is; it is asked again when a
+ * connection was lost. Gives what is kept then; other tabs are told.
  */
 export async function amend(store, id, change) {
   let value;
-  try {
-    if (memory[store].has(id) || (await database()) === null) {
-      value = change(memory[store].get(id));
-      if (value !== undefined) memory[store].set(id, value);
-    } else {
-      await inStore(store, "readwrite", (objects) => {
+  if (memory[store].has(id)) {
+    value = change(memory[store].get(id));
+    if (value !== undefined) memory[store].set(id, value);
+    await catchUp();
+  } else {
+    try {
+      await write(store, (objects) => {
         const request = objects.get(id);
         request.onsuccess = () => {
           value = change(request.result);
@@ -116,12 +95,12 @@ export async function amend(store, id, change) {
         };
         return request;
       });
+    } catch {
+      // Full, or taken away meanwhile: it stays here until it can be written, or as long as the page.
+      value ??= change(null);
+      if (value !== undefined) memory[store].set(id, value);
+      lasting.value = false;
     }
-  } catch {
-    // Full, or taken away meanwhile: it stays here as long as the page.
-    value ??= change(null);
-    if (value !== undefined) memory[store].set(id, value);
-    lasting.value = false;
   }
   if (value !== undefined) channel?.postMessage({ store, id });
   return value;
@@ -129,39 +108,42 @@ export async function amend(store, id, change) {
 
 /** Look at each of a store in turn, without holding all of them: visit(value). */
 export async function scan(store, visit) {
+  const seen = new Set(memory[store].keys());
   for (const value of memory[store].values()) visit(value);
   await read(store, (objects) => {
     const request = objects.openCursor();
     request.onsuccess = () => {
       const cursor = request.result;
       if (cursor === null) return;
-      if (!memory[store].has(cursor.key)) visit(cursor.value);
+      // It begins anew when a connection was lost.
+      if (!seen.has(cursor.key)) visit(cursor.value);
+      seen.add(cursor.key);
       cursor.continue();
     };
     return request;
   });
 }
 
-async function write(store, work) {
-  try {
-    await inStore(store, "readwrite", work);
-  } catch {
-    lasting.value = false;
-  }
-}
-
 /** Forget one; other tabs are told. */
 export async function drop(store, id) {
   memory[store].delete(id);
-  await write(store, (objects) => objects.delete(id));
+  await forget(store, (objects) => objects.delete(id));
   channel?.postMessage({ store, id });
 }
 
 /** Forget all of a store; other tabs are told. */
 export async function clear(store) {
   memory[store].clear();
-  await write(store, (objects) => objects.clear());
+  await forget(store, (objects) => objects.clear());
   channel?.postMessage({ store, id: null });
+}
+
+async function forget(store, work) {
+  try {
+    await write(store, work);
+  } catch {
+    lasting.value = false;
+  }
 }
 
 /** Be told of what other tabs change: callback({store, id}), id null for all; gives how to stop that. */

@@ -1,4 +1,4 @@
-/** Stylesheets of single pages, fetched when first used; the frame shows a page when they are there, so nothing jumps. */
+/** Stylesheets of single pages, fetched when first used; the frame shows a page when they are there: nothing jumps. */
 import { signal } from "./html.js";
 
 /** How many are on their way. */

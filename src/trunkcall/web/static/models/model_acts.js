@@ -1,10 +1,10 @@
 /** What can be done with a model as it is now; asks first where running answers would be cut. */
 import { html, useState } from "../lib/html.js";
 import { t } from "../lib/strings.js";
+import { AskDialog } from "../components/ask_dialog.js";
 import { Button } from "../components/button.js";
 import { Icon } from "../components/icon.js";
 import { drain, load, remove, restart, underWay, unload, wake } from "./acts.js";
-import { AskDialog } from "./ask_dialog.js";
 import { modelState, runsHere, standsIn, startsHere, work } from "./shape.js";
 import { settings } from "./watched.js";
 

@@ -3,11 +3,11 @@ import { html, useState } from "../lib/html.js";
 import { ago, bytes, duration } from "../lib/format.js";
 import { portion } from "../lib/progress.js";
 import { t } from "../lib/strings.js";
+import { AskDialog } from "../components/ask_dialog.js";
 import { Button } from "../components/button.js";
 import { CopyButton } from "../components/copy_button.js";
 import { ModelState } from "../components/model_state.js";
 import { drain, load, restart, underWay } from "./acts.js";
-import { AskDialog } from "./ask_dialog.js";
 import { Meter, Progress } from "./meter.js";
 import { replicaState } from "./shape.js";
 

@@ -3,7 +3,7 @@ import { batch, signal, useEffect } from "../lib/html.js";
 import { watchEvents } from "../lib/events.js";
 import { getJson } from "../lib/http.js";
 import { refreshModels } from "../lib/models.js";
-import { whileVisible } from "./visible.js";
+import { whileVisible } from "../lib/visible.js";
 
 /** As GET /admin/models tells; null until they are known. */
 export const views = signal(null);

@@ -21,7 +21,9 @@ export function ConditionView() {
     </div>
     ${reasons.length > 0 &&
     html`<ul class="reasons">
-      ${reasons.map((reason) => html`<li key=${reason}><${Icon} name="warning" size=${18} /><span>${reason}</span></li>`)}
+      ${reasons.map(
+        (reason) => html`<li key=${reason}><${Icon} name="warning" size=${18} /><span>${reason}</span></li>`,
+      )}
     </ul>`}
     <dl class="condition-facts">
       <div><dt>${t("operate.version")}</dt><dd>${version}</dd></div>
@@ -31,13 +33,17 @@ export function ConditionView() {
       <div>
         <dt>${t("operate.journal")}</dt>
         <dd class=${journal.ok ? "" : "bad"} title=${journal.reason}>
-          ${t(journal.ok ? "operate.fine" : "operate.not_fine")}${condition.rows_waiting > 0 && `, ${t("operate.rows_waiting", { count: condition.rows_waiting, whole: whole(condition.rows_waiting) })}`}
+          ${t(journal.ok ? "operate.fine" : "operate.not_fine")}
+          ${condition.rows_waiting > 0 &&
+          `, ${t("operate.rows_waiting", { count: condition.rows_waiting, whole: whole(condition.rows_waiting) })}`}
         </dd>
       </div>
       <div>
         <dt>${t("operate.ledger")}</dt>
         <dd class=${ledger.ok ? "" : "bad"} title=${ledger.reason}>
-          ${t(ledger.ok ? "operate.fine" : "operate.not_fine")}${condition.bytes_waiting > 0 && `, ${t("operate.bytes_waiting", { size: bytes(condition.bytes_waiting) })}`}
+          ${t(ledger.ok ? "operate.fine" : "operate.not_fine")}
+          ${condition.bytes_waiting > 0 &&
+          `, ${t("operate.bytes_waiting", { size: bytes(condition.bytes_waiting) })}`}
         </dd>
       </div>
       ${condition.rows_lost > 0 &&

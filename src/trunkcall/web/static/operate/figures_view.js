@@ -33,7 +33,9 @@ export function FiguresView() {
   const slow = past.latestFirst(0.95, now, model);
   const waiting = sum("waiting");
   return html`<section aria-labelledby="figures-title">
-    <h2 id="figures-title" class="list-title">${model === null ? t("operate.figures") : t("operate.figures_of", { model })}</h2>
+    <h2 id="figures-title" class="list-title">
+      ${model === null ? t("operate.figures") : t("operate.figures_of", { model })}
+    </h2>
     <div class="figures">
       <${Rate} field="requests" label=${t("operate.requests_rate")} model=${model} />
       <${Rate} field="tokens" label=${t("operate.tokens_rate")} model=${model} />
@@ -124,10 +126,16 @@ function seriesOf(past, kind, label, end, model) {
 function errorsByModel(past, end) {
   const failing = past
     .models()
-    .map((name) => ({ name, values: past.sums("failed", end, name).map(rounded), total: past.total("failed", end, name) }))
+    .map((name) => ({
+      name,
+      values: past.sums("failed", end, name).map(rounded),
+      total: past.total("failed", end, name),
+    }))
     .filter((one) => one.total > 0)
     .sort((a, b) => b.total - a.total);
-  const shown = failing.slice(0, MOST_MODELS).map(({ name, values }) => ({ name: name || t("operate.no_model"), values }));
+  const shown = failing
+    .slice(0, MOST_MODELS)
+    .map(({ name, values }) => ({ name: name || t("operate.no_model"), values }));
   const others = failing.slice(MOST_MODELS);
   if (others.length) {
     const values = others[0].values.map((_, at) => others.reduce((sum, one) => sum + (one.values[at] ?? 0), 0));

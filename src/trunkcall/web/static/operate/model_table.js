@@ -34,19 +34,41 @@ export function ModelTable() {
           <tr>
             <th scope="col">${t("operate.model")}</th>
             <th scope="col">${t("operate.state")}</th>
-            ${["running", "waiting", "requests_rate", "tokens_rate", "first_median", "p95", "requests", "tokens", "errors"].map(
-              (name) => html`<th key=${name} scope="col" class="number">${t(`operate.column.${name}`)}</th>`,
-            )}
+            ${[
+              "running",
+              "waiting",
+              "requests_rate",
+              "tokens_rate",
+              "first_median",
+              "p95",
+              "requests",
+              "tokens",
+              "errors",
+            ].map((name) => html`<th key=${name} scope="col" class="number">${t(`operate.column.${name}`)}</th>`)}
             <th scope="col"><span class="visually-hidden">${t("operate.look")}</span></th>
           </tr>
         </thead>
         <tbody>
-          ${rows.slice(0, all ? rows.length : SHOWN).map((one) => html`<${Row} key=${one.name} one=${one} past=${past} now=${now} chosen=${chosen === one.name} onChoose=${choose} />`)}
+          ${rows
+            .slice(0, all ? rows.length : SHOWN)
+            .map(
+              (one) =>
+                html`<${Row}
+                  key=${one.name}
+                  one=${one}
+                  past=${past}
+                  now=${now}
+                  chosen=${chosen === one.name}
+                  onChoose=${choose}
+                />`,
+            )}
         </tbody>
       </table>
     </div>`}
     ${rows.length > SHOWN &&
-    html`<${Button} kind="quiet" onClick=${() => setAll(!all)}>${all ? t("operate.fewer_models") : t("operate.more_models", { count: rows.length })}<//>`}
+    html`<${Button} kind="quiet" onClick=${() => setAll(!all)}>
+      ${all ? t("operate.fewer_models") : t("operate.more_models", { count: rows.length })}
+    <//>`}
   </section>`;
 }
 
@@ -54,7 +76,13 @@ function Row({ one, past, now, chosen, onChoose }) {
   const known = modelOf(one.name);
   const rate = (field) => {
     const value = past.latest(field, now, one.name);
-    return value === null ? t("chart.unknown") : value === 0 ? "0" : value < 10 ? value.toFixed(1) : short(Math.round(value));
+    return value === null
+      ? t("chart.unknown")
+      : value === 0
+        ? "0"
+        : value < 10
+          ? value.toFixed(1)
+          : short(Math.round(value));
   };
   const first = past.latestFirst(0.5, now, one.name) ?? one.first_token_ms;
   const slow = past.latestFirst(0.95, now, one.name);
@@ -71,7 +99,13 @@ function Row({ one, past, now, chosen, onChoose }) {
     <td class="number">${short(one.prompt_tokens)}+${short(one.completion_tokens)}</td>
     <td class=${`number ${one.failed ? "bad" : ""}`}>${whole(one.failed)}</td>
     <td class="number">
-      <${IconButton} icon="search" size=${18} pressed=${chosen} label=${t("operate.only", { model: one.name })} onClick=${() => onChoose(one.name)} />
+      <${IconButton}
+        icon="search"
+        size=${18}
+        pressed=${chosen}
+        label=${t("operate.only", { model: one.name })}
+        onClick=${() => onChoose(one.name)}
+      />
     </td>
   </tr>`;
 }

@@ -123,7 +123,10 @@ async function observe(abort) {
 
 async function look(signal, onlyStatus = false) {
   const began = performance.now();
-  const [now, ready] = await Promise.all([getJson("/admin/status", { signal }), onlyStatus ? null : readinessOf(signal)]);
+  const [now, ready] = await Promise.all([
+    getJson("/admin/status", { signal }),
+    onlyStatus ? null : readinessOf(signal),
+  ]);
   const took = performance.now() - began;
   if (shown !== now.pid) {
     ahead = (now.started_at + now.uptime_seconds) * 1000 - Date.now();
@@ -153,7 +156,9 @@ async function past(now, signal) {
   const found = new Recent(oldest);
   let before = "";
   for (let page = 0; page < PAGES; page += 1) {
-    const { requests, next } = await getJson(`/admin/requests?limit=${PAGE}${before && `&before=${before}`}`, { signal });
+    const { requests, next } = await getJson(`/admin/requests?limit=${PAGE}${before && `&before=${before}`}`, {
+      signal,
+    });
     for (const story of requests) {
       if (story.opened_at * 1000 + (story.total_ms ?? 0) < oldest) continue;
       addStory(found, story, now);

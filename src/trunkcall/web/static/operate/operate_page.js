@@ -3,8 +3,8 @@ import { html } from "../lib/html.js";
 import { go } from "../lib/router.js";
 import { t } from "../lib/strings.js";
 import { useStylesheet } from "../lib/stylesheet.js";
+import { LogView } from "../components/log_view.js";
 import { ErrorNote, Waiting } from "../components/notes.js";
-import { LogView } from "../models/log_view.js";
 import { ConditionView } from "./condition_view.js";
 import { FiguresView } from "./figures_view.js";
 import { ModelTable } from "./model_table.js";
@@ -23,8 +23,12 @@ export default function OperatePage({ argument }) {
     <header class="page-head">
       <h1>${t("page.operate")}</h1>
     </header>
-    ${failure.value && !failure.value.isOffline && html`<${ErrorNote} error=${failure.value} onRetry=${observeAgain} />`}
-    ${status.value === null ? !failure.value && html`<${Waiting} />` : html`<${ConditionView} /><${FiguresView} /><${ModelTable} />`}
+    ${failure.value &&
+    !failure.value.isOffline &&
+    html`<${ErrorNote} error=${failure.value} onRetry=${observeAgain} />`}
+    ${status.value === null
+      ? !failure.value && html`<${Waiting} />`
+      : html`<${ConditionView} /><${FiguresView} /><${ModelTable} />`}
     <${RequestList} />
     <${LogView} name="" several=${false} title=${t("operate.log")} />
     ${argument && html`<${StoryDialog} key=${argument} id=${argument} onClose=${() => go("operate")} />`}

@@ -12,9 +12,9 @@ import { failure, fetchingOlder, filter, held, missed, more, older, refresh, sto
 import { modelName, outcome } from "./story.js";
 
 const KINDS = [
-  "bad_request", "unsupported", "unauthenticated", "forbidden", "no_model", "no_route", "conflict", "too_long", "too_large",
-  "rate_limited", "quota", "overloaded", "no_capacity", "loading", "unreachable", "upstream_error", "upstream_timeout",
-  "cancelled", "deadline", "draining", "out_of_memory", "bug",
+  "bad_request", "unsupported", "unauthenticated", "forbidden", "no_model", "no_route", "conflict", "too_long",
+  "too_large", "rate_limited", "quota", "overloaded", "no_capacity", "loading", "unreachable", "upstream_error",
+  "upstream_timeout", "cancelled", "deadline", "draining", "out_of_memory", "bug",
 ]; // prettier-ignore
 
 /** All of it. */
@@ -24,7 +24,13 @@ export function RequestList() {
   return html`<section class="requests" aria-labelledby="requests-title">
     <div class="list-head">
       <h2 id="requests-title">${t("operate.requests")}</h2>
-      <span class="faint" role="status">${held.value ? (waiting.value ? t("operate.held_more", { count: waiting.value }) : t("operate.held")) : t("operate.live")}</span>
+      <span class="faint" role="status">
+        ${held.value
+          ? waiting.value
+            ? t("operate.held_more", { count: waiting.value })
+            : t("operate.held")
+          : t("operate.live")}
+      </span>
       <${IconButton}
         icon=${held.value ? "play" : "pause"}
         label=${t(held.value ? "operate.go_on" : "operate.hold")}
@@ -35,7 +41,8 @@ export function RequestList() {
       />
     </div>
     <${Filters} />
-    ${missed.value > 0 && html`<p class="faint">${t("operate.missed", { count: missed.value, whole: whole(missed.value) })}</p>`}
+    ${missed.value > 0 &&
+    html`<p class="faint">${t("operate.missed", { count: missed.value, whole: whole(missed.value) })}</p>`}
     ${failure.value && !failure.value.isOffline && html`<${ErrorNote} error=${failure.value} onRetry=${refresh} />`}
     ${shown === null
       ? !failure.value && html`<${Waiting} />`
@@ -45,7 +52,9 @@ export function RequestList() {
     ${shown !== null &&
     shown.length > 0 &&
     (more.value
-      ? html`<${Button} disabled=${fetchingOlder.value} onClick=${older}>${t(fetchingOlder.value ? "loading" : "operate.older")}<//>`
+      ? html`<${Button} disabled=${fetchingOlder.value} onClick=${older}>
+          ${t(fetchingOlder.value ? "loading" : "operate.older")}
+        <//>`
       : html`<p class="faint">${t("operate.no_older")}</p>`)}
   </section>`;
 }
@@ -81,7 +90,11 @@ const Row = memo(({ story }) => {
     go("operate", story.id);
   };
   return html`<tr class="request-row" onClick=${open}>
-    <td class="when"><a href=${address("operate", story.id)} title=${story.id}>${clock(story.opened_at)}<span class="visually-hidden">${` ${story.id}`}</span></a></td>
+    <td class="when">
+      <a href=${address("operate", story.id)} title=${story.id}>
+        ${clock(story.opened_at)}<span class="visually-hidden">${` ${story.id}`}</span>
+      </a>
+    </td>
     <td class="wordy">${modelName(story)}</td>
     <td class="wordy roomy">${story.key || "–"}</td>
     <td><span class=${`badge ${kind}`}>${word}</span></td>
@@ -108,7 +121,9 @@ function notes(story) {
 /** A time of the last day as such, an older one with its date. */
 function clock(at) {
   const date = new Date(at * 1000);
-  return Date.now() - date < 86_400_000 ? date.toLocaleTimeString(undefined, { hourCycle: "h23" }) : date.toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
+  return Date.now() - date < 86_400_000
+    ? date.toLocaleTimeString(undefined, { hourCycle: "h23" })
+    : date.toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
 }
 
 function Filters() {
@@ -122,7 +137,11 @@ function Filters() {
   }, []);
   const { model, key, error } = filter.value;
   const seen = stories.value ?? [];
-  const models = sorted([model, ...(status.value?.models.map((one) => one.name) ?? []), ...seen.map((one) => one.model)]);
+  const models = sorted([
+    model,
+    ...(status.value?.models.map((one) => one.name) ?? []),
+    ...seen.map((one) => one.model),
+  ]);
   const callers = sorted([key, ...keys, ...seen.map((one) => one.key)]);
   const set = (name, value) => {
     filter.value = { ...filter.value, [name]: value };
@@ -133,14 +152,42 @@ function Filters() {
     if (id) go("operate", id);
   };
   return html`<div class="filters">
-    <${Choice} label=${t("operate.model")} value=${model} none=${t("operate.all_models")} words=${models} onSet=${(value) => set("model", value)} />
-    <${Choice} label=${t("operate.key")} value=${key} none=${t("operate.all_keys")} words=${callers} onSet=${(value) => set("key", value)} />
-    <${Choice} label=${t("operate.error")} value=${error} none=${t("operate.all_outcomes")} words=${["any", ...KINDS]} name=${(word) => (word === "any" ? t("operate.any_error") : word)} onSet=${(value) => set("error", value)} />
+    <${Choice}
+      label=${t("operate.model")}
+      value=${model}
+      none=${t("operate.all_models")}
+      words=${models}
+      onSet=${(value) => set("model", value)}
+    />
+    <${Choice}
+      label=${t("operate.key")}
+      value=${key}
+      none=${t("operate.all_keys")}
+      words=${callers}
+      onSet=${(value) => set("key", value)}
+    />
+    <${Choice}
+      label=${t("operate.error")}
+      value=${error}
+      none=${t("operate.all_outcomes")}
+      words=${["any", ...KINDS]}
+      name=${(word) => (word === "any" ? t("operate.any_error") : word)}
+      onSet=${(value) => set("error", value)}
+    />
     ${(model || key || error) &&
-    html`<${Button} icon="close" kind="quiet" onClick=${() => (filter.value = { model: "", key: "", error: "" })}>${t("operate.no_filter")}<//>`}
+    html`<${Button} icon="close" kind="quiet" onClick=${() => (filter.value = { model: "", key: "", error: "" })}>
+      ${t("operate.no_filter")}
+    <//>`}
     <form class="find" role="search" onSubmit=${find}>
       <label class="visually-hidden" for="find-request">${t("operate.find")}</label>
-      <input id="find-request" name="id" type="search" placeholder=${t("operate.find")} autocomplete="off" spellcheck="false" />
+      <input
+        id="find-request"
+        name="id"
+        type="search"
+        placeholder=${t("operate.find")}
+        autocomplete="off"
+        spellcheck="false"
+      />
       <${IconButton} type="submit" kind="plain" icon="search" size=${18} label=${t("operate.find.do")} />
     </form>
   </div>`;

@@ -48,7 +48,12 @@ export function speed(story) {
 export function parts(story) {
   const total = story.total_ms ?? 0;
   const queue = Math.min(total, story.queue_ms ?? total);
-  const first = story.first_token_ms === null ? (story.state === "waiting" ? queue : total) : Math.min(total, Math.max(queue, story.first_token_ms));
+  const first =
+    story.first_token_ms === null
+      ? story.state === "waiting"
+        ? queue
+        : total
+      : Math.min(total, Math.max(queue, story.first_token_ms));
   return [
     { name: "queue", ms: queue },
     { name: "first", ms: first - queue },

@@ -10,6 +10,7 @@ import { ErrorNote, Waiting } from "../components/notes.js";
 import { modelName, outcome, parts, speed } from "./story.js";
 
 const AGAIN_MS = 1000;
+const MEDIUM = { dateStyle: "medium", timeStyle: "medium" };
 
 /** id: of the request; onClose: it was closed. */
 export function StoryDialog({ id, onClose }) {
@@ -50,25 +51,32 @@ function Story({ story }) {
     <p class="story-outcome">
       <span class=${`badge ${kind}`}>${word}</span>
       <span>${modelName(story)}</span>
-      <span class="faint">${new Date(story.opened_at * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" })}</span>
+      <span class="faint">${new Date(story.opened_at * 1000).toLocaleString(undefined, MEDIUM)}</span>
     </p>
-    ${story.error && html`<p class="story-next"><strong>${t("operate.what_next")}</strong> ${t(`operate.next.${story.error}`)}</p>`}
+    ${story.error &&
+    html`<p class="story-next"><strong>${t("operate.what_next")}</strong> ${t(`operate.next.${story.error}`)}</p>`}
     <${Times} story=${story} />
     <dl class="story-facts">
       <${Fact} name="model">${story.model && html`<a href=${address("models", story.model)}>${story.model}</a>`}<//>
       <${Fact} name="asked">${story.asked}<//>
       <${Fact} name="key">${story.key}<//>
-      <${Fact} name="protocol">${story.protocol && `${story.protocol}, ${t(story.stream ? "operate.streamed" : "operate.in_one_piece")}`}<//>
+      <${Fact} name="protocol">
+        ${story.protocol && `${story.protocol}, ${t(story.stream ? "operate.streamed" : "operate.in_one_piece")}`}
+      <//>
       <${Fact} name="replica">${story.replica}<//>
       <${Fact} name="why">${story.why}<//>
       <${Fact} name="attempts">${story.attempts > 0 && whole(story.attempts)}<//>
-      <${Fact} name="resumes">${story.resumes > 0 && `${whole(story.resumes)}${story.resumed && ` (${story.resumed})`}`}<//>
+      <${Fact} name="resumes">
+        ${story.resumes > 0 && `${whole(story.resumes)}${story.resumed && ` (${story.resumed})`}`}
+      <//>
       <${Fact} name="dropped">${story.dropped.join(", ")}<//>
       <${Fact} name="prompt_tokens">
         ${whole(story.prompt_tokens)}${cached > 0 && `, ${t("operate.of_it_cached", { count: whole(cached) })}`}
       <//>
       <${Fact} name="completion_tokens">
-        ${whole(story.completion_tokens)}${perSecond !== null && `, ${t("operate.speed", { speed: perSecond.toFixed(1) })}`}${story.estimated && story.completion_tokens > 0 && ` (${t("operate.estimated")})`}
+        ${whole(story.completion_tokens)}
+        ${perSecond !== null && `, ${t("operate.speed", { speed: perSecond.toFixed(1) })}`}
+        ${story.estimated && story.completion_tokens > 0 && ` (${t("operate.estimated")})`}
       <//>
       <${Fact} name="cost">${story.cost > 0 && money(story.cost)}<//>
       <${Fact} name="finish">${story.finish}<//>
@@ -94,11 +102,23 @@ function Times({ story }) {
   const found = parts(story);
   return html`<div class="times">
     <div class="times-bar" aria-hidden="true">
-      ${found.map(({ name, ms }) => html`<span key=${name} class=${`times-${name}`} style=${{ flexGrow: total > 0 ? ms / total : 0 }} />`)}
+      ${found.map(
+        ({ name, ms }) =>
+          html`<span key=${name} class=${`times-${name}`} style=${{ flexGrow: total > 0 ? ms / total : 0 }} />`,
+      )}
     </div>
     <dl class="times-facts">
-      ${found.map(({ name, ms }) => html`<div key=${name}><dt><i class=${`times-${name}`} aria-hidden="true" />${t(`operate.part.${name}`)}</dt><dd>${exact(ms)}</dd></div>`)}
-      <div><dt>${t("operate.total")}</dt><dd>${exact(total)}${story.state !== "ended" && ` ${t("operate.so_far")}`}</dd></div>
+      ${found.map(
+        ({ name, ms }) =>
+          html`<div key=${name}>
+            <dt><i class=${`times-${name}`} aria-hidden="true" />${t(`operate.part.${name}`)}</dt>
+            <dd>${exact(ms)}</dd>
+          </div>`,
+      )}
+      <div>
+        <dt>${t("operate.total")}</dt>
+        <dd>${exact(total)}${story.state !== "ended" && ` ${t("operate.so_far")}`}</dd>
+      </div>
     </dl>
   </div>`;
 }

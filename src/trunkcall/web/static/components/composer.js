@@ -2,11 +2,11 @@
 import { html, useEffect, useId, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { hasKeyboard } from "../lib/focus.js";
 import { whole } from "../lib/format.js";
+import { MOST_IMAGES, readImage } from "../lib/images.js";
 import { session } from "../lib/session.js";
 import { t } from "../lib/strings.js";
 import { useStylesheet } from "../lib/stylesheet.js";
-import { Button, IconButton } from "../components/button.js";
-import { MOST_IMAGES, readImage } from "./images.js";
+import { Button, IconButton } from "./button.js";
 
 /**
  * draft: {text, images}; onDraft(draft): it changed; onSend(draft): it is to be asked; images: whether the model takes

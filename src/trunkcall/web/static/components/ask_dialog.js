@@ -1,8 +1,8 @@
 /** A question before something is lost. */
 import { html } from "../lib/html.js";
 import { t } from "../lib/strings.js";
-import { Button } from "../components/button.js";
-import { Dialog } from "../components/dialog.js";
+import { Button } from "./button.js";
+import { Dialog } from "./dialog.js";
 
 /** does: what the button that goes on says; children: what it means. */
 export function AskDialog({ title, does, onDo, onClose, children }) {

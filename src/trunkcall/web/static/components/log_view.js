@@ -3,9 +3,9 @@ import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { open } from "../lib/http.js";
 import { readEvents } from "../lib/sse.js";
 import { t } from "../lib/strings.js";
-import { IconButton } from "../components/button.js";
-import { CopyButton } from "../components/copy_button.js";
-import { whileVisible } from "./visible.js";
+import { whileVisible } from "../lib/visible.js";
+import { IconButton } from "./button.js";
+import { CopyButton } from "./copy_button.js";
 
 const LINES = 200;
 const KEPT = 1000;

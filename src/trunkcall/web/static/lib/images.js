@@ -1,6 +1,6 @@
 /** Pictures for a question: read from files, made small enough, refused where they are none. */
-import { bytes } from "../lib/format.js";
-import { t } from "../lib/strings.js";
+import { bytes } from "./format.js";
+import { t } from "./strings.js";
 
 /** Larger ones are made smaller, in pixels of the longer side. */
 export const MOST_PIXELS = 2048;
