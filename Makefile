@@ -15,8 +15,9 @@ help:
 up: env-up  # start the server: make up ARGS="--port 9000"
 	@exec $(BIN)/trunkcall up $(ARGS)
 
+# A file's tests run in one process, so that the server they share is started once.
 test: env-dev  # the fast tests
-	@$(RUN) -m pytest -q -n $(WORKERS) --dist loadgroup $(ARGS)
+	@$(RUN) -m pytest -q -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-all: env-all  # the slow ones and those with peers too
 	@$(RUN) -m pytest -q -n $(WORKERS) --dist loadgroup -m "slow or not slow" $(ARGS)
@@ -43,7 +44,7 @@ docs: env-dev  # write docs/cli.md
 	$(RUN) scripts/cli_docs.py
 
 pictures: env-dev  # take the pictures of the web page
-	$(RUN) scripts/pictures.py $(ARGS)
+	$(RUN) -m scripts.pictures $(ARGS)
 
 lock: env-dev  # write the lock files
 	$(RUN) scripts/lock.py

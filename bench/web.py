@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import random
-import shutil
 import statistics
 import sys
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.chromium import ARGUMENTS, PROGRAM
 from bench.gateways import Unavailable
 from bench.processes import scratch, unwind_on_signals
 from bench.served import serving
@@ -216,12 +216,10 @@ def chromium() -> Generator[Browser]:
         from playwright.sync_api import sync_playwright
     except ImportError:
         raise Unavailable("Playwright is not installed: run this in .venv as `make test` makes it") from None
-    program = os.environ.get("TRUNKCALL_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
+    if PROGRAM is None:
         raise Unavailable("there is no Chromium: apt-get install chromium, or name one by TRUNKCALL_CHROMIUM")
     with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(executable_path=program, args=options)
+        browser = playwright.chromium.launch(executable_path=PROGRAM, args=ARGUMENTS)
         try:
             yield browser
         finally:

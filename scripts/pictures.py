@@ -6,7 +6,6 @@ import base64
 import http.client
 import json
 import math
-import os
 import re
 import shutil
 import subprocess
@@ -22,10 +21,10 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
+from bench.chromium import ARGUMENTS, PROGRAM
 from trunkcall.pocket import gguf_path
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "docs" / "pictures"
-CHROMIUM: Final = os.environ.get("TRUNKCALL_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 DESKTOP: Final[ViewportSize] = {"width": 1280, "height": 800}
 PHONE: Final[ViewportSize] = {"width": 390, "height": 844}
 HISTORY: Final = 420.0
@@ -325,7 +324,7 @@ def main() -> None:
     wanted = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         server = Server(Path(folder))
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = playwright.chromium.launch(executable_path=PROGRAM, args=ARGUMENTS)
         try:
             with traffic(server):
                 for scene in SCENES:

@@ -118,7 +118,7 @@ class Server:
         return self.post("/v1/chat/completions", body)
 
 
-def eventually(check: Any, limit: float = 5.0, pause: float = 0.01) -> Any:
+def eventually(check: Any, limit: float = 15.0, pause: float = 0.01) -> Any:
     """The first true value that `check()` gives within `limit` seconds."""
     end = time.monotonic() + limit
     while time.monotonic() < end:

@@ -100,6 +100,7 @@ async def test_workers_register_without_a_key_where_callers_need_one(
         assert status == 200
 
 
+@pytest.mark.slow
 async def test_killed_and_started_again_under_load(tmp_path: Path, free_port: int) -> None:
     url = f"http://127.0.0.1:{free_port}"
     fakes = [Worker("m", f"m{number}") for number in range(20)]

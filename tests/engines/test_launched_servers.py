@@ -140,6 +140,7 @@ def order(server: Server, path: str) -> None:
         assert answer.status == 200
 
 
+@pytest.mark.slow
 def test_a_sleeping_engine_is_woken_by_who_asks(serve: Serve, tmp_path: Path) -> None:
     server = serve_vllm(serve, tmp_path, sleep=True)
     assert "--enable-sleep-mode" in told(server.chat("m", "hello")[2])["argv"]

@@ -567,7 +567,7 @@ def fastchat_lines(address: str = "--controller-address") -> tuple[list[str], st
     return lines, url, f"http://127.0.0.1:{server}"
 
 
-@pytest.mark.parametrize("address", ["--controller-address", "--controller-url"])
+@pytest.mark.parametrize("address", ["--controller-address", pytest.param("--controller-url", marks=pytest.mark.slow)])
 def test_f3_f5_f6_controller_worker_and_openai_server(fastchat_shell: Shell, address: str) -> None:
     lines, controller, server = fastchat_lines(address)
     children = [fastchat_shell.start(line) for line in lines]

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 from running import Server
+from web.thinking_upstream import Upstream, thinking_upstream
 from web_browser import DESKTOP, PHONE, chromium
 
 Visit = Callable[..., Page]
@@ -32,6 +33,32 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     models = ("--model", "echo=debug", "--model", "slow=debug:0.05", "--model", "crawl=debug:1", "--pocket")
     with Server(*models, home=tmp_path_factory.mktemp("home")) as running:
         yield running
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """A server with the models echo, crawl, pocket, and thinker, which is of the upstream."""
+
+    server: Server
+    upstream: Upstream
+
+
+@pytest.fixture(scope="module")
+def thinking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Thinking]:
+    """For modules whose own fixture `server` is its server."""
+    with thinking_upstream() as upstream:
+        models = ("echo=debug", "crawl=debug:1", f"thinker=openai:{upstream.url}#thinker")
+        words = [word for model in models for word in ("--model", model)]
+        with Server(*words, "--pocket", home=tmp_path_factory.mktemp("home")) as running:
+            yield Thinking(running, upstream)
+
+
+@pytest.fixture
+def upstream(thinking: Thinking) -> Upstream:
+    """Of the model thinker, with its gate shut."""
+    thinking.upstream.gate.clear()
+    thinking.upstream.left.clear()
+    return thinking.upstream
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from running import Server
+from web.chats import ask, box
 from web_browser import PHONE
 
 pytestmark = pytest.mark.slow
@@ -60,7 +61,7 @@ def test_signing_in_and_out(visit, closed, size):
 
 def test_a_user_sees_only_what_the_key_may(visit, closed):
     page = visit("models", at=closed.server.url, secret=closed.secrets["anna"])
-    links = page.get_by_role("navigation").get_by_role("link")
+    links = page.get_by_role("navigation", name="Pages").get_by_role("link")
     expect(links).to_have_text(["Chat", "Compare", "Battle", "Your use"])
     expect(page).to_have_title("Chat · Trunkcall")
     page.keyboard.press("Escape")
@@ -108,12 +109,10 @@ def test_a_key_that_stops_being_good_loses_nothing(visit, closed, how):
     page = visit("chat", at=closed.server.url, allow=REFUSED)
     secret = new_key(closed, name)
     sign_in(page, secret)
-    composer = page.get_by_role("main").get_by_role("textbox").last
-    composer.fill("one two three")
-    composer.press("Enter")
+    ask(page, "one two three")
     articles = page.get_by_role("article")
     expect(articles.filter(has_text="one two three")).to_have_count(2)
-    composer.fill("half a thought")
+    box(page).fill("half a thought")
     if how == "revoked":
         admin(closed, "DELETE", f"/admin/keys/{name}")
     else:
@@ -131,10 +130,9 @@ def test_a_key_that_stops_being_good_loses_nothing(visit, closed, how):
         admin(closed, "PATCH", f"/admin/keys/{name}", {"disabled": False})
     sign_in(page, secret)
     expect(over).to_be_hidden()
-    expect(composer).to_have_value("half a thought")
+    expect(box(page)).to_have_value("half a thought")
     expect(articles.filter(has_text="one two three")).to_have_count(2)
-    composer.fill("and on")
-    composer.press("Enter")
+    ask(page, "and on")
     expect(articles.filter(has_text="and on")).to_have_count(2)
 
 
@@ -154,12 +152,12 @@ def test_a_server_that_begins_to_need_keys_asks_for_one(visit, tmp_path: Path):
     with Server("--model", "echo=debug", home=tmp_path) as server:
         page = visit("chat", at=server.url, allow=(*REFUSED, "ERR_"))
         expect(page.locator(".nav")).to_contain_text("No key needed")
-        page.get_by_role("main").get_by_role("textbox").last.fill("mine")
+        box(page).fill("mine")
         secret = server.post("/admin/keys", {"name": "boss", "role": "admin"})[2]["secret"]
         expect(page.get_by_role("dialog", name="Sign in again")).to_be_visible()
         sign_in(page, secret)
         expect(page.locator(".nav")).to_contain_text("boss")
-        expect(page.get_by_role("main").get_by_role("textbox").last).to_have_value("mine")
+        expect(box(page)).to_have_value("mine")
 
 
 @pytest.mark.parametrize("stay", [False, True])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
+from web.chats import ask
 from web_browser import DESKTOP, PHONE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -42,12 +43,6 @@ def opened(page: Page) -> Page:
     expect(page.get_by_role("main").get_by_role("heading", level=1).first).to_be_attached()
     expect(page.locator(".waiting")).to_have_count(0)
     return page
-
-
-def ask(page: Page, text: str) -> None:
-    composer = page.get_by_role("main").get_by_role("textbox").last
-    composer.fill(text)
-    composer.press("Enter")
 
 
 def test_it_finds_what_is_wrong(visit):

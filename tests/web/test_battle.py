@@ -7,13 +7,13 @@ import json
 import random
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 from running import Server, eventually
+from web.chats import ask, column, kept, noted
 from web_browser import PHONE
 
 pytestmark = pytest.mark.slow
@@ -37,26 +37,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-def column(page: Page, letter: str) -> Locator:
-    return page.get_by_role("region", name=re.compile(f"^Column {letter}: "))
-
-
-def ask(page: Page, text: str) -> None:
-    box = page.get_by_role("textbox", name="Ask both")
-    box.fill(text)
-    box.press("Enter")
-
-
 def leave_out(page: Page, *names: str) -> None:
     page.get_by_role("button", name=re.compile("take part$")).click()
     for name in names:
         page.get_by_role("checkbox", name=re.compile(f"^{name}")).uncheck()
     page.keyboard.press("Escape")
-
-
-def kept(page: Page) -> list[dict[str, Any]]:
-    found = page.evaluate("import('/web/lib/store.js').then((store) => store.all('votes'))")
-    return sorted(found, key=lambda vote: vote["at"])
 
 
 def keep(page: Page, votes: list[dict[str, Any]]) -> None:
@@ -81,14 +66,6 @@ def made(count: int, names: list[str] = NAMES) -> list[dict[str, Any]]:
     return votes
 
 
-def logged(server: Server) -> list[dict[str, Any]]:
-    return [
-        json.loads(line)
-        for file in Path(server.home / "log").glob("*-conv.json")
-        for line in file.read_text().splitlines()
-    ]
-
-
 @pytest.mark.parametrize(
     ("button", "winner", "kind", "told"),
     [
@@ -101,7 +78,8 @@ def logged(server: Server) -> list[dict[str, Any]]:
 def test_names_are_hidden_until_the_vote(visit, server, button, winner, kind, told):
     page = visit("battle")
     leave_out(page, "crawl")
-    before = len(logged(server))
+    log = server.home / "log"
+    before = len(noted(log))
     with page.expect_request("**/web/api/ask") as sent:
         ask(page, "Who are you?")
     pair = [question["body"]["model"] for question in sent.value.post_data_json["questions"]]
@@ -118,15 +96,15 @@ def test_names_are_hidden_until_the_vote(visit, server, button, winner, kind, to
         expect(column(page, letter).locator(".answer-figures").last).to_contain_text("tokens")
     expect(page.get_by_text(told.format(*pair))).to_be_visible()
     expect(page.get_by_role("textbox", name="Ask both")).to_have_count(0)
-    (vote,) = kept(page)
+    (vote,) = eventually(lambda: kept(page, "votes"))
     assert (vote["models"], vote["winner"], vote["anonymous"], vote["question"]) == (
         pair,
         winner,
         True,
         "And who am I?",
     )
-    eventually(lambda: len(logged(server)) == before + 5)
-    *chats, line = logged(server)[before:]
+    eventually(lambda: len(noted(log)) == before + 5)
+    *chats, line = noted(log)[before:]
     assert {chat["type"] for chat in chats} == {"chat"} and sorted(chat["model"] for chat in chats) == sorted(pair * 2)
     assert (line["type"], line["models"]) == (kind, ["", ""])
     assert [state["model_name"] for state in line["states"]] == pair
@@ -195,7 +173,7 @@ def test_a_new_round_draws_anew_and_clear_keeps_the_two(visit):
     page.get_by_role("button", name="New round").click()
     expect(page.locator(".turn")).to_have_count(0)
     expect(page.get_by_role("button", name=re.compile("take part$"))).to_be_enabled()
-    assert kept(page) == []
+    assert kept(page, "votes") == []
 
 
 def test_a_single_model_plays_itself_and_nobody_cannot(visit):
@@ -247,14 +225,14 @@ def test_the_log_is_looked_through_and_votes_are_deleted(visit):
     expect(rows).to_have_count(1)
     page.get_by_role("button", name=re.compile("^Delete the vote on")).click()
     expect(page.get_by_text("0 of 249 votes")).to_be_visible()
-    assert len(kept(page)) == 249
+    eventually(lambda: len(kept(page, "votes")) == 249)
     page.get_by_role("button", name="Delete all").click()
     dialog = page.get_by_role("dialog", name="Delete all")
     dialog.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Delete all").click()
     dialog.get_by_role("button", name="Delete 249 votes").click()
     expect(page.get_by_text("No votes yet")).to_be_visible()
-    assert kept(page) == []
+    eventually(lambda: kept(page, "votes") == [])
 
 
 def test_the_leaderboard(visit):
@@ -266,8 +244,7 @@ def test_the_leaderboard(visit):
     keep(page, [*made(200), {**made(1)[0], "id": "own", "models": ["echo", "echo"]}])
     page.reload()
     board = page.locator("table.board tbody tr")
-    expect(board).to_have_count(3)
-    assert board.locator("th").all_inner_texts() == NAMES
+    expect(board.locator("th")).to_have_text(NAMES)
     cells = [row.locator("td").all_inner_texts() for row in board.all()]
     assert [row[0] for row in cells] == ["1", "2", "3"]
     scores = [int(row[1]) for row in cells]
@@ -303,6 +280,7 @@ def test_votes_are_taken_along_and_brought_in(visit, tmp_path):
     rows = list(csv.DictReader(download.value.path().read_text().splitlines()))
     assert [row["question"] for row in rows] == [f"Question {number}" for number in reversed(range(20))]
     page.get_by_role("link", name="Leaderboard").click()
+    expect(page.locator("table.board")).to_be_visible()
     with page.expect_download() as download:
         page.get_by_role("button", name="Export CSV").click()
     assert [row["name"] for row in csv.DictReader(download.value.path().read_text().splitlines())] == [
@@ -316,7 +294,7 @@ def test_votes_are_taken_along_and_brought_in(visit, tmp_path):
     expect(page.get_by_text("20 of 20 votes")).to_be_visible()
     page.get_by_label("Import").set_input_files({"name": "x.json", "mimeType": "application/json", "buffer": b"{]"})
     expect(page.get_by_text("x.json was not imported: it is no JSON, or is damaged.")).to_be_visible()
-    assert len(kept(page)) == 20
+    eventually(lambda: len(kept(page, "votes")) == 20)
 
 
 def test_another_tab_sees_votes_at_once(visit):
@@ -350,4 +328,4 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(visit):
     for view in ("Round", "Votes", "Leaderboard"):
         page.get_by_role("link", name=view).click()
         expect(page.get_by_role("link", name=view)).to_have_attribute("aria-current", "page")
-        assert page.locator("main").evaluate("(main) => main.scrollWidth") == PHONE["width"], view
+        expect(page.locator("main")).to_have_js_property("scrollWidth", PHONE["width"])

@@ -4,54 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from running import Server
-from web.thinking_upstream import Upstream, thinking_upstream
+from running import Server, eventually
+from web.chats import STILL, answered, ask, box, kept, kept_answer, said
 from web_browser import PHONE
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with thinking_upstream() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    models = ["echo=debug", "crawl=debug:1", f"thinker=openai:{upstream.url}#thinker"]
-    arguments = [word for model in models for word in ("--model", model)]
-    with Server(*arguments, "--pocket", home=tmp_path_factory.mktemp("home")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def gate(upstream: Upstream) -> None:
-    upstream.gate.clear()
-    upstream.left.clear()
-
-
-def box(page: Page):
-    return page.get_by_role("textbox", name=re.compile("^Ask "))
-
-
-def ask(page: Page, text: str) -> None:
-    box(page).fill(text)
-    box(page).press("Enter")
-
-
-def answered(page: Page, text: str) -> None:
-    expect(page.locator(".reply").last).to_contain_text(text)
-    expect(page.get_by_role("button", name="Send")).to_be_visible()
-
-
-def kept(page: Page) -> list[dict]:
-    return page.evaluate("import('/web/lib/store.js').then((store) => store.all('conversations'))")
+def server(thinking) -> Server:
+    return thinking.server
 
 
 def test_ask_and_read(visit):
@@ -78,6 +44,7 @@ def test_shift_enter_makes_a_line_and_nothing_cannot_be_sent(visit):
     box(page).fill("one")
     box(page).press("Shift+Enter")
     page.keyboard.type("two")
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
     box(page).press("Enter")
     expect(page.locator(".question-text")).to_have_text("one\ntwo")
 
@@ -86,21 +53,14 @@ def test_shift_enter_makes_a_line_and_nothing_cannot_be_sent(visit):
 def test_stop_really_stops_the_engine(visit, upstream, how):
     page = visit("chat", query="model=thinker")
     ask(page, "wait for it")
-    expect(page.locator(".reply")).to_contain_text("wait for it...")
+    said(page, "wait for it...")
     if how == "button":
         page.get_by_role("button", name="Stop").click()
     else:
         page.keyboard.press("Escape")
     expect(page.locator(".reply")).to_contain_text("Stopped")
     assert upstream.left.wait(10)
-    assert re.search(r"wait for it\.\.", kept_when(page, "stopped")["text"])
-
-
-def kept_when(page: Page, state: str) -> dict:
-    """The last answer as it is kept, once it is in this state."""
-    find = f"""() => import('/web/lib/store.js').then((store) => store.all('conversations')).then((all) =>
-      all.flatMap((one) => Object.values(one.messages)).filter((one) => one.state === "{state}").at(-1))"""
-    return page.wait_for_function(find).json_value()
+    assert re.search(r"wait for it\.\.", kept_answer(page, "stopped")["text"])
 
 
 def test_another_answer_and_the_way_between_them(visit, upstream):
@@ -117,6 +77,13 @@ def test_another_answer_and_the_way_between_them(visit, upstream):
     page.get_by_role("button", name="Version before").click()
     expect(page.locator(".reply h2")).to_have_text("echo")
     expect(page.locator(".branches")).to_have_text("1/2")
+
+    def chosen() -> list[str]:
+        (conversation,) = kept(page, "conversations")
+        messages = [conversation["messages"][id] for id in conversation["chosen"].values()]
+        return [message["model"] for message in messages if message["role"] == "assistant"]
+
+    eventually(lambda: chosen() == ["echo"])
     page.reload()
     expect(page.locator(".branches")).to_have_text("1/2")
 
@@ -260,6 +227,7 @@ def test_images_in(visit, upstream, tmp_path: Path):
         urls,
     )
     assert sizes == [[2048, 1024], [1, 1]]
+    kept_answer(page, "done")
     page.reload()
     expect(page.locator(".question-images img")).to_have_count(2)
     # A model that takes none is asked without them, and gets no new ones.
@@ -345,6 +313,7 @@ def test_for_developers(visit):
     page.get_by_role("tab", name="Events").click()
     expect(page.get_by_role("dialog")).to_contain_text('"hello"')
     page.keyboard.press("Escape")
+    kept_answer(page, "done")
     page.reload()
     page.get_by_role("button", name="For developers").click()
     expect(page.get_by_role("dialog")).to_contain_text("hello")
@@ -363,7 +332,7 @@ def test_on_a_phone(visit):
     page.get_by_role("dialog").get_by_role("button", name="New chat").click()
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(page.locator(".question")).to_have_count(0)
-    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    expect(page.locator("html")).to_have_js_property("scrollWidth", PHONE["width"])
 
 
 def test_reading_further_up_is_not_disturbed(visit, upstream):
@@ -371,7 +340,7 @@ def test_reading_further_up_is_not_disturbed(visit, upstream):
     ask(page, "many 2000")
     answered(page, "word1999")
     ask(page, "wait")
-    expect(page.locator(".reply").last).to_contain_text("wait...")
+    said(page, "wait...")
     thread = page.locator(".thread")
     page.wait_for_function(
         "() => (t => t.scrollHeight - t.scrollTop - t.clientHeight < 2)(document.querySelector('.thread'))"
@@ -381,7 +350,7 @@ def test_reading_further_up_is_not_disturbed(visit, upstream):
     page.wait_for_function(
         "() => (t => t.scrollHeight - t.scrollTop - t.clientHeight > 200)(document.querySelector('.thread'))"
     )
-    at = thread.evaluate("thread => thread.scrollTop")
+    at = thread.evaluate(STILL)
     before = page.locator(".reply").last.inner_text()
     page.wait_for_function(
         "(before) => document.querySelectorAll('.reply')[1].innerText.length > before + 40", arg=len(before)

@@ -5,45 +5,20 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from running import Server
-from web.thinking_upstream import Upstream, thinking_upstream
+from running import Server, eventually
+from web.chats import answered, ask, kept, kept_answer, listed, said
 from web_browser import PHONE
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with thinking_upstream() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    models = ("--model", "echo=debug", "--model", f"thinker=openai:{upstream.url}#thinker")
-    with Server(*models, "--no-pocket", home=tmp_path_factory.mktemp("home")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def gate(upstream: Upstream) -> None:
-    upstream.gate.clear()
-    upstream.left.clear()
-
-
-def ask(page: Page, text: str) -> None:
-    field = page.get_by_role("textbox", name=re.compile("^Ask "))
-    field.fill(text)
-    field.press("Enter")
-
-
-def said(page: Page, text: str) -> None:
-    expect(page.locator(".reply").last).to_contain_text(text)
+def server(thinking) -> Server:
+    return thinking.server
 
 
 def chat(page: Page, text: str) -> None:
@@ -51,12 +26,7 @@ def chat(page: Page, text: str) -> None:
     page.get_by_role("button", name="New chat").click()
     expect(page.locator(".question")).to_have_count(0)
     ask(page, text)
-    said(page, text.split(maxsplit=1)[0])
-    expect(page.get_by_role("button", name="Send")).to_be_visible()
-
-
-def listed(page: Page):
-    return page.get_by_role("navigation", name="Chats").get_by_role("link")
+    answered(page, text.split(maxsplit=1)[0])
 
 
 def do(page: Page, title: str, what: str) -> None:
@@ -97,6 +67,7 @@ def test_the_list(visit):
     # The one that is shown.
     do(page, "red fruit", "Delete")
     expect(page.locator(".question")).to_have_count(0)
+    expect(page.get_by_text("Deleted “red fruit”")).to_be_visible()
     page.reload()
     expect(listed(page)).to_have_text(["plums", "apples and pears"])
 
@@ -169,7 +140,8 @@ def test_out_and_in(visit, tmp_path: Path, kind, ending):
 def test_junk_changes_nothing(visit, tmp_path: Path):
     page = visit("chat", query="model=echo")
     chat(page, "mine")
-    before = everything(page)
+    kept_answer(page, "done")
+    before = kept(page, "conversations")
     for name, text in (
         ("junk", "hello"),
         ("half", file_of([conversation("c1", 1), {"id": 5}])),
@@ -177,12 +149,8 @@ def test_junk_changes_nothing(visit, tmp_path: Path):
     ):
         bring(page, tmp_path, name, text)
         expect(page.get_by_text(f"{name}.json was not imported")).to_be_visible()
-    assert everything(page) == before
+    assert kept(page, "conversations") == before
     expect(listed(page)).to_have_text(["mine"])
-
-
-def everything(page: Page) -> list[dict]:
-    return page.evaluate("import('/web/lib/store.js').then((store) => store.all('conversations'))")
 
 
 def test_what_comes_again_is_united_with_what_is_here(visit, tmp_path: Path):
@@ -223,8 +191,12 @@ def test_two_tabs(visit, upstream):
     whole = first.locator(".reply .markdown").inner_text()
     expect(second.locator(".reply .markdown")).to_have_text(whole)
     expect(first.locator(".branches")).to_have_text("1/2")
-    texts = [message["text"] for message in everything(first)[0]["messages"].values()]
-    assert sorted(texts) == sorted(["wait for me", whole, "from the second", "0 images; from the second"])
+    wanted = sorted(["wait for me", whole, "from the second", "0 images; from the second"])
+
+    def texts() -> list[str]:
+        return sorted(message["text"] for message in kept(first, "conversations")[0]["messages"].values())
+
+    eventually(lambda: texts() == wanted)
 
 
 def test_deleted_in_another_tab_while_an_answer_comes(visit, upstream):
@@ -237,7 +209,7 @@ def test_deleted_in_another_tab_while_an_answer_comes(visit, upstream):
     expect(first.get_by_text("This chat was deleted in another tab.")).to_be_visible()
     assert upstream.left.wait(10)
     expect(first.locator(".question")).to_have_count(0)
-    assert everything(first) == []
+    assert kept(first, "conversations") == []
     second.get_by_role("button", name="Undo").click()
     expect(listed(first)).to_have_text(["wait for me"])
 
@@ -291,8 +263,19 @@ def test_a_browser_that_keeps_nothing(visit, server):
     expect(listed(page)).to_have_text(["hello"])
 
 
-def test_the_list_on_a_phone(visit):
+# Deleting goes on for as long as the browser can draw some frames meanwhile.
+SLOW = """() => { const really = IDBObjectStore.prototype.delete;
+  IDBObjectStore.prototype.delete = function (id) {
+    const end = performance.now() + 400;
+    const waste = () => { if (performance.now() < end) this.get("none").onsuccess = waste; };
+    waste();
+    return really.call(this, id); }; }"""
+
+
+@pytest.mark.parametrize("how", ["() => {}", SLOW], ids=["quick", "slow"])
+def test_the_list_on_a_phone(visit, how):
     page = visit("chat", size=PHONE, query="model=echo")
+    page.evaluate(how)
     ask(page, "on a phone")
     said(page, "on a phone")
     page.get_by_role("button", name="Chats", exact=True).click()
@@ -301,3 +284,4 @@ def test_the_list_on_a_phone(visit):
     page.get_by_role("button", name="Undo").click()
     # What was shown is shown again.
     said(page, "on a phone")
+    expect(page.get_by_text("was deleted in another tab")).to_have_count(0)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 from running import Server
-from web.thinking_upstream import Upstream, thinking_upstream
+from web.chats import ask, said
 
 pytestmark = pytest.mark.slow
 
@@ -29,16 +28,8 @@ WATCH = """() => {
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    with thinking_upstream() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def server(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    model = f"thinker=openai:{upstream.url}#thinker"
-    with Server("--model", model, "--no-pocket", home=tmp_path_factory.mktemp("home")) as running:
-        yield running
+def server(thinking) -> Server:
+    return thinking.server
 
 
 def long_chat() -> str:
@@ -70,17 +61,17 @@ def test_what_is_finished_is_left_alone(visit, upstream, tmp_path: Path):
     expect(page.locator(".reply").last).to_be_in_viewport()
     # What is far away is not laid out.
     assert page.locator(".message").first.evaluate("one => getComputedStyle(one).contentVisibility") == "auto"
-    page.get_by_role("textbox", name="Ask thinker").fill("wait for it")
-    page.keyboard.press("Enter")
-    last = page.locator(".reply").last
-    expect(last).to_contain_text("wait for it...")
+    # One block of code is coloured after the other, which is part of its being finished.
+    expect(page.locator("figure.code", has=page.locator(".hl-number"))).to_have_count(TURNS, timeout=45_000)
+    ask(page, "wait for it")
+    said(page, "wait for it...")
     assert len(upstream.asked[-1]["messages"]) == 2 * TURNS + 1
     page.evaluate(WATCH)
-    expect(last).to_contain_text("." * 150)
+    said(page, "." * 150)
     assert page.evaluate("touched") == 0
     assert page.evaluate("shifted") < 0.02
     thread = page.locator(".thread")
     assert thread.evaluate("one => one.scrollHeight - one.scrollTop - one.clientHeight") < 2
     upstream.gate.set()
     expect(page.get_by_role("button", name="Send")).to_be_visible()
-    expect(last).to_contain_text("5 tokens")
+    said(page, "5 tokens")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 from running import Server, eventually
+from web.chats import ask, noted, said
 
 pytestmark = pytest.mark.slow
 
@@ -22,16 +22,6 @@ def site(home: Path, *words: str, **options: Any) -> Server:
     listener = {"port": 0, "apis": ["openai", "web", "landing", "admin"], "options": {"web": options}}
     settings.write_text(yaml.safe_dump({"listen": [listener], "models": {"echo": "debug", "crawl": "debug:0.2"}}))
     return Server("--config", str(settings), "--no-pocket", *words, home=home)
-
-
-def ask(page: Page, text: str) -> None:
-    field = page.get_by_role("textbox", name=re.compile("^Ask "))
-    field.fill(text)
-    field.press("Enter")
-
-
-def said(page: Page, text: str) -> None:
-    expect(page.locator(".reply").last).to_contain_text(text)
 
 
 def test_a_server_that_goes_away_while_it_answers(visit, tmp_path: Path, free_port):
@@ -62,10 +52,7 @@ def test_a_key_that_stops_being_good(visit, closed):
     ask(page, "word " * 60)
     said(page, "word word")
     closed.server.request("DELETE", "/admin/keys/short", headers=boss)
-    expect(page.get_by_role("button", name="Send")).to_be_visible()
     over = page.get_by_role("dialog", name="Sign in again")
-    if not over.is_visible():
-        ask(page, "more")
     expect(over).to_be_visible()
     over.get_by_label("API key").fill(closed.secrets["anna"])
     over.get_by_role("button", name="Sign in").click()
@@ -123,26 +110,23 @@ def test_votes_and_logs(visit, tmp_path: Path):
         page = visit("chat", at=server.url, query="model=echo&temperature=0.5&system=be", allow=GONE)
         ask(page, "hello you")
         said(page, "hello you")
-        eventually(lambda: folder.exists() and len(lines(folder)) == 1)
+        eventually(lambda: len(noted(folder)) == 1)
         page.get_by_role("button", name="Good answer").click()
         expect(page.get_by_role("button", name="Good answer")).to_have_attribute("aria-pressed", "true")
         expect(page.get_by_role("button", name="Bad answer")).to_be_disabled()
-        eventually(lambda: len(lines(folder)) == 2)
+        eventually(lambda: len(noted(folder)) == 2)
         page.get_by_role("button", name="Another answer").click()
         expect(page.locator(".branches")).to_have_text("2/2")
+        eventually(lambda: len(noted(folder)) == 3)
         page.get_by_role("button", name="Flag").click()
-        eventually(lambda: len(lines(folder)) == 4)
+        eventually(lambda: len(noted(folder)) == 4)
         page.reload()
         expect(page.get_by_role("button", name="Flag")).to_have_attribute("aria-pressed", "true")
-    found = lines(folder)
+    found = noted(folder)
     assert [line["type"] for line in found] == ["chat", "upvote", "chat", "flag"]
     assert found[0]["gen_params"]["temperature"] == 0.5
     assert found[1]["state"]["system_message"] == "be"
     assert [text for _, text in found[1]["state"]["messages"]] == ["hello you", "hello you"]
-
-
-def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for file in folder.glob("*-conv.json") for line in file.read_text().splitlines()]
 
 
 def test_a_vote_that_cannot_be_noted_is_taken_back(visit, tmp_path: Path):

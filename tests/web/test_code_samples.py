@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
+from running import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +94,7 @@ def test_without_a_request_it_shows_one(visit):
     expect(page.get_by_role("tab", name="Events")).to_have_count(0)
     page.get_by_role("tab", name="JSON").press("ArrowRight")
     page.get_by_role("button", name="Copy").click()
-    assert page.evaluate("navigator.clipboard.readText()").startswith("curl -N http://127.0.0.1:")
+    eventually(lambda: page.evaluate("navigator.clipboard.readText()").startswith("curl -N http://127.0.0.1:"))
 
 
 def test_without_events_it_says_so(visit):
@@ -129,7 +130,7 @@ def test_long_requests_are_cut_and_copied_whole(visit):
     assert page.get_by_role("tabpanel").evaluate("(e) => e.textContent.length") < 10_000
     page.get_by_role("tab", name="JSON").click()
     page.get_by_role("button", name="Copy").click()
-    assert len(page.evaluate("navigator.clipboard.readText()")) > 3_000_000
+    eventually(lambda: len(page.evaluate("navigator.clipboard.readText()")) > 3_000_000)
 
 
 def test_many_events_are_shown_in_spans(visit):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 from running import Server, eventually
+from web.chats import ask, column, kept, noted, running_now
 from web_browser import PHONE, WIDE
 
 pytestmark = pytest.mark.slow
@@ -19,35 +19,17 @@ pytestmark = pytest.mark.slow
 LONG = " ".join(f"word{number}" for number in range(60))
 
 
-def column(page: Page, letter: str) -> Locator:
-    return page.get_by_role("region", name=re.compile(f"^Column {letter}: "))
-
-
-def models(page: Page) -> list[str]:
-    return [
-        name.split(": ")[1]
-        for name in page.locator("section.column").evaluate_all("all => all.map((one) => one.ariaLabel)")
-    ]
-
-
-def ask(page: Page, text: str) -> None:
-    box = page.get_by_role("textbox", name=re.compile("^Ask "))
-    box.fill(text)
-    box.press("Enter")
+def shows(page: Page, *models: str) -> None:
+    """The columns are of these."""
+    columns = page.locator("section.column")
+    expect(columns).to_have_count(len(models))
+    for at, model in enumerate(models):
+        expect(columns.nth(at)).to_have_attribute("aria-label", f"Column {'ABCDEFGH'[at]}: {model}")
 
 
 def menu(page: Page, of: str, item: str) -> None:
     page.get_by_role("button", name=f"More for {of}").click()
     page.get_by_role("menuitem", name=item).click()
-
-
-def running_now(server: Server) -> int:
-    return sum(replica["in_flight"] for model in server.get("/admin/models")["models"] for replica in model["replicas"])
-
-
-def votes(page: Page) -> list[dict[str, Any]]:
-    found = page.evaluate("import('/web/lib/store.js').then((store) => store.all('votes'))")
-    return sorted(found, key=lambda vote: vote["at"])
 
 
 def test_one_prompt_to_all_over_one_connection_and_over_several_turns(visit):
@@ -74,10 +56,10 @@ def test_eight_slow_columns_answer_at_once_and_stop_together(visit, server):
     page = visit("compare/" + ",".join(["slow"] * 8))
     expect(page.locator("section.column")).to_have_count(8)
     expect(page.get_by_role("button", name="Add a column")).to_be_disabled()
-    ask(page, LONG * 4)
+    ask(page, LONG * 20)
     for letter in "ABCDEFGH":
         expect(column(page, letter).locator(".answer")).to_contain_text("word3 ")
-    assert running_now(server) == 8
+    eventually(lambda: running_now(server) == 8)
     page.get_by_role("button", name="Stop all").click()
     for letter in "ABCDEFGH":
         expect(column(page, letter)).to_contain_text("Stopped")
@@ -110,10 +92,10 @@ def test_columns_come_and_go_while_others_answer(visit, server):
     page.get_by_role("option", name=re.compile("^echo")).click()
     page.get_by_role("button", name="Ask the last question here too").click()
     expect(column(page, "C").locator(".answer")).to_contain_text("eight nine ten")
-    assert page.url.endswith("#/compare/crawl,crawl,echo")
+    expect(page).to_have_url(re.compile("#/compare/crawl,crawl,echo$"))
     menu(page, "column A", "Remove this column")
     eventually(lambda: running_now(server) == 1)
-    assert models(page) == ["crawl", "echo"]
+    shows(page, "crawl", "echo")
     expect(page.get_by_role("button", name="Stop column A")).to_be_visible()
     page.get_by_role("button", name="Stop all").click()
     page.get_by_role("button", name="More for column A").click()
@@ -173,7 +155,7 @@ def test_votes_on_two_and_the_best_of_three(visit):
     ask(page, "hi")
     page.get_by_role("button", name="C is the best").click()
     expect(page.get_by_role("link", name="Leaderboard")).to_be_visible()
-    found = votes(page)
+    found = eventually(lambda: len(there := kept(page, "votes")) == 4 and there)
     assert [(vote["models"], vote["winner"], vote["anonymous"]) for vote in found] == [
         (["echo", "slow"], "right", False),
         (["echo", "slow"], "bothbad", False),
@@ -190,7 +172,7 @@ def test_clear_begins_anew_with_the_same_columns(visit):
     expect(page.get_by_role("button", name="Tie")).to_be_enabled()
     page.get_by_role("button", name="Clear").click()
     expect(page.locator(".turn")).to_have_count(0)
-    assert models(page) == ["echo", "slow"]
+    shows(page, "echo", "slow")
     with page.expect_request("**/web/api/ask") as sent:
         ask(page, "again")
     assert [len(question["body"]["messages"]) for question in sent.value.post_data_json["questions"]] == [1, 1]
@@ -242,20 +224,17 @@ def test_answers_go_on_while_another_page_is_looked_at(visit, server):
 )
 def test_addresses_preset_the_columns(visit, address, query, wanted):
     page = visit(address, query=query)
-    expect(page.locator("section.column")).to_have_count(len(wanted))
-    assert models(page) == wanted
-    assert page.url.endswith("#/compare/" + ",".join(wanted)) and "models=" not in page.url
+    shows(page, *wanted)
+    expect(page).to_have_url(re.compile("^[^?]*#/compare/" + ",".join(wanted) + "$"))
     page.reload()
-    expect(page.locator("section.column")).to_have_count(len(wanted))
-    assert models(page) == wanted
+    shows(page, *wanted)
 
 
 def test_another_address_replaces_the_columns_and_keeps_what_is_typed(visit):
     page = visit("compare/echo,slow")
     page.get_by_role("textbox", name="Ask both").fill("not yet sent")
     page.evaluate("location.hash = '#/compare/slow,crawl,echo'")
-    expect(page.locator("section.column")).to_have_count(3)
-    assert models(page) == ["slow", "crawl", "echo"]
+    shows(page, "slow", "crawl", "echo")
     expect(page.get_by_role("textbox", name="Ask all 3")).to_have_value("not yet sent")
 
 
@@ -268,22 +247,21 @@ def test_the_link_names_the_models_only(visit):
     assert link.endswith("/#/compare/echo,slow") and "secret" not in link
 
 
-def in_rows(page: Page) -> list[int]:
-    """How many columns stand in each row."""
-    tops = page.locator("section.column").evaluate_all("all => all.map((one) => one.offsetTop)")
-    return [tops.count(top) for top in sorted(set(tops))]
+def in_rows(page: Page, *wanted: int) -> None:
+    """So many columns stand in each row."""
+    tops = "all => all.map((one) => one.offsetTop)"
+    columns = page.locator("section.column")
+    eventually(lambda: [*Counter(sorted(columns.evaluate_all(tops))).values()] == [*wanted])
 
 
 def test_columns_in_a_row_as_the_reader_chooses(visit):
     page = visit("compare/echo,slow,crawl,pocket,echo", size=WIDE)
-    expect(page.locator("section.column")).to_have_count(5)
-    assert in_rows(page) == [3, 2]
+    in_rows(page, 3, 2)
     for choice, wanted in (("all", [5]), ("4", [4, 1]), ("1", [1] * 5), ("as fits", [3, 2]), ("2", [2, 2, 1])):
         page.get_by_label("In a row").select_option(choice)
-        assert in_rows(page) == wanted, choice
+        in_rows(page, *wanted)
     page.reload()
-    expect(page.locator("section.column")).to_have_count(5)
-    assert in_rows(page) == [2, 2, 1]
+    in_rows(page, 2, 2, 1)
 
 
 @pytest.fixture(scope="module")
@@ -303,9 +281,8 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_what_the_operator_has_decided(visit, decided):
     page = visit("compare", at=decided.url)
-    expect(page.locator("section.column")).to_have_count(4)
-    assert models(page) == ["d", "b", "a", "c"]
-    assert in_rows(page) == [4]
+    shows(page, "d", "b", "a", "c")
+    in_rows(page, 4)
     expect(page.get_by_role("heading", name="Our models")).to_be_visible()
     page.get_by_role("button", name="I accept").click()
     ask(page, "hello")
@@ -313,16 +290,7 @@ def test_what_the_operator_has_decided(visit, decided):
     expect(page.get_by_text("A is better than each of the others")).to_be_visible()
     expect(page.get_by_role("link", name="Leaderboard")).to_have_count(0)
     expect(page.get_by_text("These conversations have 1 questions")).to_be_visible()
-
-    def lines() -> list[dict[str, Any]]:
-        return [
-            json.loads(line)
-            for file in Path(decided.home / "log").glob("*-conv.json")
-            for line in file.read_text().splitlines()
-        ]
-
-    eventually(lambda: len(lines()) == 7)
-    found = lines()
+    found = eventually(lambda: len(lines := noted(decided.home / "log")) == 7 and lines)
     assert sorted(line["model"] for line in found if line["type"] == "chat") == ["a", "b", "c", "d"]
     assert [line["models"] for line in found if line["type"] == "leftvote"] == [["d", "b"], ["d", "a"], ["d", "c"]]
     chat = next(line for line in found if line["type"] == "chat")
@@ -340,8 +308,8 @@ def test_a_phone_has_tabs_and_cards_to_swipe(visit):
     expect(column(page, "C")).to_be_in_viewport(ratio=0.9)
     expect(column(page, "A")).not_to_be_in_viewport()
     expect(tabs.nth(2)).to_have_attribute("aria-pressed", "true")
-    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-    assert page.locator("main").evaluate("(main) => main.scrollWidth") == PHONE["width"]
+    for part in ("html", "main"):
+        expect(page.locator(part)).to_have_js_property("scrollWidth", PHONE["width"])
     page.get_by_role("button", name="Stop all").click()
 
 
@@ -383,8 +351,7 @@ def test_a_server_that_goes_and_comes_back(visit, tmp_path):
 
 def test_a_user_with_one_model_compares_it_with_itself(visit, closed):
     page = visit("compare", at=closed.server.url, secret=closed.secrets["anna"])
-    expect(page.locator("section.column")).to_have_count(2)
-    assert models(page) == ["echo", "echo"]
+    shows(page, "echo", "echo")
     ask(page, "hello")
     expect(column(page, "B").locator(".answer")).to_contain_text("hello")
     page.evaluate("location.hash = '#/compare/echo,slow'")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from running import Server
+from running import Server, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,7 @@ def test_a_key_is_made_and_its_secret_shown_once(page, closed):
     secret = shown.locator("code").inner_text()
     assert secret.startswith("tk-") and asks(closed, secret) == 200
     shown.get_by_role("button", name="Copy the secret").click()
-    assert page.evaluate("navigator.clipboard.readText()") == secret
+    eventually(lambda: page.evaluate("navigator.clipboard.readText()") == secret)
     page.keyboard.press("Escape")
     expect(shown.get_by_role("alert")).to_contain_text("cannot be had again")
     shown.get_by_role("button", name="I have kept it").click()

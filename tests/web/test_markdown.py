@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from running import Server
 from web.markdown_page import INSPECT, mount
 
@@ -228,6 +228,9 @@ def test_finished_blocks_are_not_touched_again(page: Page) -> None:
           show("", true);
           show(text, true);
           await settled();
+          // Colours come from a worker.
+          for (const code of shown().querySelectorAll("[data-language]"))
+            while (!code.querySelector("[class^=hl-]")) await frame();
           const finished = [...shown().querySelectorAll("h3, ol, table, figure")];
           let touched = 0;
           const watch = new MutationObserver((changes) => (touched += changes.length));
@@ -271,7 +274,7 @@ def test_a_continued_text_that_had_ended(page: Page) -> None:
 
 def test_another_text_instead(page: Page) -> None:
     page.evaluate("() => { show('# a\\n\\nb', true); show('c'); }")
-    assert page.locator(".markdown").inner_text() == "c"
+    expect(page.locator(".markdown")).to_have_text("c")
 
 
 def test_pictures_that_stand_in_the_text(page: Page) -> None:
@@ -280,8 +283,8 @@ def test_pictures_that_stand_in_the_text(page: Page) -> None:
     for end in (*range(1, 60), 20_000, 40_070, len(text) // 2, len(text)):
         page.evaluate("([text, streaming]) => show(text, streaming)", [text[:end], end < len(text)])
         assert "base64" not in page.locator(".markdown p").inner_text()
-    assert page.locator(".markdown img").get_attribute("src") == address
-    assert address in (page.locator("figure.code code").text_content() or "")
+    expect(page.locator(".markdown img")).to_have_attribute("src", address)
+    expect(page.locator("figure.code code")).to_contain_text(address)
 
 
 def test_code_is_coloured_copied_and_wrapped(page: Page) -> None:
@@ -308,15 +311,38 @@ def test_code_of_no_known_language_stays_plain(page: Page, language: str) -> Non
     assert page.locator("figure.code").first.locator("[class^=hl-]").count() == 0
 
 
-def test_code_that_takes_too_long_stays_plain_and_the_next_is_coloured(page: Page) -> None:
+@pytest.mark.parametrize(
+    ("text", "answers"), [("x " * 60_000, True), ("f(1)", False)], ids=["is too long", "takes too long"]
+)
+def test_code_that_is_too_much_stays_plain_and_the_next_is_coloured(page: Page, text: str, answers: bool) -> None:
     outcome: Any = page.evaluate(
-        """async () => {
+        """async ([text, answers]) => {
           const { highlighted } = await import("/web/lib/highlighting.js");
-          const first = highlighted("x ".repeat(60000), "js");
-          return [await first, (await highlighted("1", "js")).length];
-        }"""
+          const really = Worker.prototype.postMessage;
+          if (!answers) Worker.prototype.postMessage = () => {};
+          const first = await highlighted(text, "js");
+          Worker.prototype.postMessage = really;
+          return [first, (await highlighted("1", "js")).length];
+        }""",
+        [text, answers],
     )
     assert outcome == [None, 1]
+
+
+def test_a_library_that_is_long_on_its_way_is_waited_for(browser: Browser, server: Server) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("**/web/app.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
+    held: list[Route] = []
+    context.route("**/web/vendor/highlight.js", lambda route: held.append(route))
+    page.goto(server.url)
+    mount(page)
+    page.evaluate("() => show('```js\\n1\\n```')")
+    # Longer than a text may take.
+    page.wait_for_timeout(4000)
+    held[0].continue_()
+    page.locator(".hl-number").wait_for()
+    context.close()
 
 
 def test_libraries_come_with_the_first_block_that_needs_them(browser: Browser, server: Server) -> None:

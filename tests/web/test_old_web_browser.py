@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from old_command import OldCommand, old_command
 from playwright.sync_api import Page, expect
 from running import eventually
+from web.chats import ask, box, noted
 
 pytestmark = pytest.mark.slow
 
@@ -58,16 +57,6 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Old]:
             assert "Traceback" not in child.said and "s3cret" not in child.said
 
 
-def lines(old: Old) -> list[dict[str, Any]]:
-    return [json.loads(line) for file in old.logs.glob("*-conv.json") for line in file.read_text().splitlines()]
-
-
-def ask(page: Page, text: str) -> None:
-    box = page.get_by_role("main").get_by_role("textbox").last
-    box.fill(text)
-    box.press("Enter")
-
-
 def sign_in(page: Page, user: str, password: str) -> None:
     page.get_by_label("User name").fill(user)
     page.get_by_label("Password").fill(password)
@@ -77,21 +66,21 @@ def sign_in(page: Page, user: str, password: str) -> None:
 @pytest.mark.parametrize("query", ["", "model=slow"])
 def test_a_chat_begins_with_the_old_parameters(visit, old, query):
     page = visit("", at=old.single, query=query)
-    expect(page.get_by_role("navigation").get_by_role("link")).to_have_text(["Chat"])
-    before = len(lines(old))
+    expect(page.get_by_role("navigation", name="Pages").get_by_role("link")).to_have_text(["Chat"])
+    before = len(noted(old.logs))
     with page.expect_request("**/v1/chat/completions") as sent:
         ask(page, "Who are you?")
     asked = sent.value.post_data_json
     assert {name: asked.get(name) for name in BEGUN} == BEGUN
     if query:
         assert asked["model"] == "slow"
-    eventually(lambda: len(lines(old)) > before)
-    line = lines(old)[-1]
+    eventually(lambda: len(noted(old.logs)) > before)
+    line = noted(old.logs)[-1]
     assert (line["type"], line["model"]) == ("chat", asked["model"])
     assert line["gen_params"] == {"temperature": 0.7, "top_p": 1.0, "max_new_tokens": 1024}
     page.get_by_role("button", name="Bad answer").click()
     expect(page.get_by_role("button", name="Good answer")).to_be_disabled()
-    eventually(lambda: lines(old)[-1]["type"] == "downvote")
+    eventually(lambda: noted(old.logs)[-1]["type"] == "downvote")
 
 
 def test_what_was_set_is_there_again_however_the_panel_stands(visit, old):
@@ -109,14 +98,14 @@ def test_several_models_begin_with_them_too(visit, old, name):
     page = visit(name, at=old.arena, allow=OF_BROWSER)
     sign_in(page, "ann", "s3cret")
     page.get_by_role("button", name="I accept").click()
-    before = len(lines(old))
+    before = len(noted(old.logs))
     with page.expect_request("**/web/api/ask") as sent:
         ask(page, "Who are you?")
     for question in sent.value.post_data_json["questions"]:
         assert {name: question["body"].get(name) for name in BEGUN} == BEGUN
     page.get_by_role("button", name="Tie").click()
-    eventually(lambda: len(lines(old)) == before + 3)
-    *chats, vote = lines(old)[before:]
+    eventually(lambda: len(noted(old.logs)) == before + 3)
+    *chats, vote = noted(old.logs)[before:]
     assert [chat["gen_params"]["max_new_tokens"] for chat in chats] == [1024, 1024]
     assert vote["type"] == "tievote"
     assert sorted(vote["models"]) == (["", ""] if name == "battle" else ["echo", "slow"])
@@ -128,7 +117,7 @@ def test_users_are_called_by_their_names(visit, old):
         sign_in(page, user, password)
         expect(page.get_by_role("alert")).to_contain_text("The user name or the password is wrong")
     sign_in(page, "bób", "pässwörd")
-    expect(page.get_by_role("navigation").get_by_role("link")).to_have_text(["Battle", "Compare", "Chat"])
+    expect(page.get_by_role("navigation", name="Pages").get_by_role("link")).to_have_text(["Battle", "Compare", "Chat"])
     expect(page.locator("p.account")).to_have_text("bób")
     expect(page.locator(".terms")).to_contain_text("without any warranty")
     page.reload()
@@ -171,16 +160,17 @@ def plain(visit, old) -> Page:
 
 def test_copying_works_without_tls(plain):
     ask(plain, "Code:\n```\nx = 1\n```")
-    box = plain.get_by_role("textbox", name="Ask echo")
+    field = box(plain)
     for button, text in [("Copy the answer", "Code:\n```\nx = 1\n```"), ("Copy", "x = 1")]:
         plain.get_by_role("article").last.get_by_role("button", name=button, exact=True).click()
         expect(plain.get_by_role("button", name="Copied").first).to_be_visible()
-        box.fill("")
-        box.press("Control+v")
-        expect(box).to_have_value(text)
-    box.fill("")
+        field.fill("")
+        field.press("Control+v")
+        expect(field).to_have_value(text)
+    field.fill("")
     plain.get_by_role("button", name="For developers").click()
     plain.get_by_role("dialog").get_by_role("button", name="Copy").first.click()
+    expect(plain.get_by_role("dialog").get_by_role("button", name="Copied")).to_be_visible()
     plain.keyboard.press("Escape")
-    box.press("Control+v")
-    expect(box).to_have_value(re.compile("^curl"))
+    field.press("Control+v")
+    expect(field).to_have_value(re.compile("^curl"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from running import Server
+from running import Server, eventually
 from web_browser import PHONE
 
 pytestmark = pytest.mark.slow
@@ -47,11 +47,13 @@ def test_it_tells_how_the_server_does(visit, server, asked):
     expect(rate.locator(".figure-value strong")).not_to_have_text("–")
 
 
-def test_charts_go_on(visit, server):
+def test_charts_go_on(visit, server, asked):
     page = visit("operate")
     card = page.locator(".figures .card").filter(has=page.get_by_role("heading", name="Errors"))
     errors = card.get_by_role("img")
     expect(errors).to_be_visible()
+    # The past is read after the present.
+    expect(card.locator(".figure-value strong")).not_to_have_text("0")
     before = int(card.locator(".figure-value strong").inner_text())
     for _ in range(50):
         server.chat("no-such-model", "hello")
@@ -114,7 +116,7 @@ def test_requests_come_by_themselves_and_can_be_held(visit, server, asked):
 def test_a_request_is_followed_to_its_end(visit, server):
     page = visit("operate")
     expect(page.locator("table.by-model")).to_be_visible()
-    asking = threading.Thread(target=server.chat, args=("crawl", "one two three four five six"))
+    asking = threading.Thread(target=server.chat, args=("crawl", "one two three four five six seven eight nine ten"))
     asking.start()
     running = page.locator("tr.request-row", has_text="crawl").filter(has_text="running")
     expect(running).to_be_visible()
@@ -125,7 +127,7 @@ def test_a_request_is_followed_to_its_end(visit, server):
     expect(dialog).not_to_contain_text("so far")
     page.keyboard.press("Escape")
     expect(running).to_have_count(0)
-    asking.join(10)
+    asking.join(20)
 
 
 def test_filters(visit, server, asked):
@@ -213,13 +215,21 @@ def test_it_goes_on_when_the_server_is_back(visit, tmp_path: Path, free_port):
 def test_nothing_jumps_while_figures_change(visit, server, asked, size):
     page = visit("operate", size=size)
     expect(page.locator("tr.request-row").first).to_be_visible()
+    tops = (
+        "[...document.querySelectorAll('.figures, .by-model, .requests')].map((one) => one.getBoundingClientRect().top)"
+    )
+
+    def stands_still() -> bool:
+        before = page.evaluate(tops)
+        page.wait_for_timeout(500)
+        return len(before) == 3 and page.evaluate(tops) == before
+
+    # What is read at first may come one after the other.
+    eventually(stands_still)
     page.evaluate(
         """() => { window.shifts = 0;
           new PerformanceObserver((list) => { for (const one of list.getEntries()) window.shifts += one.value; })
             .observe({ type: "layout-shift", buffered: false }); }"""
-    )
-    tops = (
-        "[...document.querySelectorAll('.figures, .by-model, .requests')].map((one) => one.getBoundingClientRect().top)"
     )
     before = page.evaluate(tops)
     for _ in range(5):

@@ -27,13 +27,13 @@ def test_all_pages_are_at_hand_on_a_desktop(visit):
     for name in PAGES:
         links.filter(has_text=name).click()
         expect(page).to_have_title(f"{name} · Trunkcall")
-        expect(page.get_by_role("link", name=name, exact=True)).to_have_attribute("aria-current", "page")
+        expect(links.filter(has_text=name)).to_have_attribute("aria-current", "page")
         expect(page.locator("main h1").first).to_be_visible()
 
 
 def test_a_phone_has_the_rest_behind_more(visit):
     page = visit(size={"width": 360, "height": 740})
-    expect(page.get_by_role("navigation").get_by_role("link")).to_have_text(PAGES[:4])
+    expect(page.get_by_role("navigation", name="Pages").get_by_role("link")).to_have_text(PAGES[:4])
     page.get_by_role("button", name="More").click()
     page.get_by_role("dialog").get_by_role("link", name="Operate").click()
     expect(page).to_have_title("Operate · Trunkcall")
@@ -58,7 +58,7 @@ def test_twice_as_large_nothing_is_cut(visit):
     # What zooming by 200 % makes of a small laptop's window.
     page = visit(size={"width": 640, "height": 360}, device_scale_factor=2)
     expect(page.locator("main h1").first).to_be_attached()
-    assert page.evaluate("document.documentElement.scrollWidth") == 640
+    expect(page.locator("html")).to_have_js_property("scrollWidth", 640)
 
 
 def test_the_palette_finds_pages_models_and_actions(visit):
@@ -155,7 +155,7 @@ def test_messages_stand_over_dialogs(visit):
     toast = page.get_by_text("Said over all")
     expect(toast).to_be_visible()
     # What is outside a modal dialog cannot be hit, so its place in the top layer is asked for.
-    assert toast.evaluate("(element) => element.closest('.toasts').matches(':popover-open')")
+    expect(page.locator(".toasts:popover-open", has=toast)).to_have_count(1)
 
 
 def test_shortcuts(visit):
@@ -188,8 +188,7 @@ def test_the_theme_is_kept_and_the_same_in_all_tabs(visit):
     page = visit(scheme="dark")
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.get_by_role("button", name="Theme: as the system has it").click()
-    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert dark != light
+    expect(page.locator("body")).not_to_have_css("background-color", dark)
     other = page.context.new_page()
     other.goto(page.url)
     expect(other.get_by_role("button", name="Theme: light")).to_be_visible()
