@@ -230,6 +230,7 @@ def test_a_race_on_a_budget_for_ten(serve: Serve, upstream: str) -> None:
     assert budget - held < used <= budget, "it can be used up"
 
 
+@pytest.mark.slow
 def test_budgets_go_on_after_a_kill(serve: Serve, upstream: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
     settings = tmp_path / "trunkcall.yaml"
@@ -280,6 +281,7 @@ def test_a_browser_that_came_by_a_strange_name(serve: Serve) -> None:
     assert server.request("GET", "/v1/models", headers={"host": "evil.example:8000"})[0] == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("ls",), ("rm", "ann"), ("change", "ann", "--rpm", "5"), ("disable", "ann")])
 def test_without_a_server_the_store_is_changed(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     home = tmp_path / "home"
@@ -297,6 +299,7 @@ def test_without_a_server_the_store_is_changed(tmp_path: Path, arguments: tuple[
     assert 29 * 86400 < view["entry"]["expires_at"] - time.time() < 31 * 86400
 
 
+@pytest.mark.slow
 def test_a_store_that_the_settings_do_not_name(tmp_path: Path) -> None:
     home, store = tmp_path / "home", ("--store", f"sqlite:///{tmp_path}/elsewhere.db")
     made(home, "ann", "--rpm", "1500", "--tokens-per-day", "2m", "--expires", "2100-01-02", *store)

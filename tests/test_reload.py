@@ -318,6 +318,7 @@ def test_administration_leaves_nothing_that_the_next_start_refuses(setup: Callab
     assert server.request("DELETE", "/admin/models/b")[0] == 200
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_the_reason(setup: Callable[..., Setup]) -> None:
     found = setup("models: {a: debug}")
 

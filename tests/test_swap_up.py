@@ -84,6 +84,7 @@ def test_a_busy_one_is_not_cut_and_a_pinned_one_stays(tmp_path: Path) -> None:
         assert states(server, "p") == ["ready"]
 
 
+@pytest.mark.slow
 def test_ttl_ends_an_engine_and_the_next_call_starts_it(tmp_path: Path) -> None:
     with up(tmp_path, {"a": pocket(ttl=1)}) as server:
         said(server, "a")
@@ -99,6 +100,7 @@ def order(server: Server, words: str) -> Any:
     return json.loads(data)
 
 
+@pytest.mark.slow
 def test_orders_under_load_fail_no_request(tmp_path: Path) -> None:
     with up(tmp_path, {"a": pocket(replicas=2)}) as server:
         said(server, "a")
@@ -131,6 +133,7 @@ def test_orders_under_load_fail_no_request(tmp_path: Path) -> None:
         said(server, "a")
 
 
+@pytest.mark.slow
 def test_an_engine_that_never_starts_is_told_of_each_time(tmp_path: Path) -> None:
     words = [sys.executable, "-c", "import sys; sys.exit('RuntimeError: no luck')", "{port}"]
     with up(tmp_path, {"a": {"source": "command", "options": {"command": words}}}) as server:

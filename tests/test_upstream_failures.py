@@ -219,6 +219,7 @@ def test_bad_upstream_alone(serve: Serve, upstream: Any, tmp_path: Path, what: s
     assert "Traceback" not in server.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lane", ["forwarded", "translated"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_bad_one_of_two_is_not_noticed(
@@ -302,6 +303,7 @@ def test_breaker_opens_fails_at_once_and_closes_again(serve: Serve, upstream: An
     assert breakers(server) == [{"state": "closed", "seconds": 0.0, "failures": 0, "why": ""}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lane", ["forwarded", "translated"])
 def test_one_that_is_tried_again_takes_others_once_it_speaks(
     serve: Serve, upstream: Any, tmp_path: Path, lane: str
@@ -417,6 +419,7 @@ def test_priority_must_be_a_number(serve: Serve, value: str) -> None:
     assert server.request("POST", "/v1/chat/completions", body, headers)[0] == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lane", ["forwarded", "translated"])
 def test_numbers_of_64_bits_and_more(serve: Serve, upstream: Any, tmp_path: Path, lane: str) -> None:
     """They pass untouched where bytes pass, and stop neither answers nor the ledger."""

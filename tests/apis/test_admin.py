@@ -386,6 +386,7 @@ def ask(server: Server, model: str, times: int) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_logs_are_followed_over_the_end_of_a_process(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve("--no-pocket")
     call = Caller(server)
@@ -410,6 +411,7 @@ def test_logs_are_followed_over_the_end_of_a_process(serve: Callable[..., Server
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "entry"),
     [

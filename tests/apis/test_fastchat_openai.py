@@ -352,6 +352,7 @@ def test_a_client_that_leaves_is_not_looked_up_for(front: Api, controller: Peer)
     assert front.ids() == ["tinyrand"]
 
 
+@pytest.mark.slow
 def test_a_controller_that_goes_is_told_and_its_models_come_back(tmp_path: Path, free_port: int) -> None:
     with contextlib.ExitStack() as stack:
         with peer(free_port) as first:
@@ -367,6 +368,7 @@ def test_a_controller_that_goes_is_told_and_its_models_come_back(tmp_path: Path,
         assert front.chat("tinyrand")[0] == 200
 
 
+@pytest.mark.slow
 def test_it_starts_before_its_controller(tmp_path: Path, free_port: int) -> None:
     with started(tmp_path / "as", "--controller-address", f"http://127.0.0.1:{free_port}") as front:
         assert front.get("/v1/models")[0] == 503
@@ -374,6 +376,7 @@ def test_it_starts_before_its_controller(tmp_path: Path, free_port: int) -> None
             assert front.ids() == ["tinyrand"]
 
 
+@pytest.mark.slow
 def test_workers_are_asked_as_the_environment_says(tmp_path: Path) -> None:
     env = {"FASTCHAT_WORKER_API_TIMEOUT": "0.3", "FASTCHAT_WORKER_API_EMBEDDING_BATCH_SIZE": "2"}
     with peer() as controller, started(tmp_path / "as", "--controller-url", controller.url, env=env) as front:
@@ -386,6 +389,7 @@ def test_workers_are_asked_as_the_environment_says(tmp_path: Path) -> None:
         assert [len(body["input"]) for body in controller.of("worker_get_embeddings")] == [2, 1]
 
 
+@pytest.mark.slow
 def test_what_is_no_controller_is_said(tmp_path: Path) -> None:
     with peer() as other:
         other.models = "nonsense"  # type: ignore[assignment]
@@ -414,6 +418,7 @@ def test_keys_and_the_routes_that_ask_for_none(tmp_path: Path, controller: Peer)
         assert "k1" not in log.replace("ask", ""), log
 
 
+@pytest.mark.slow
 def test_it_speaks_tls_and_to_other_origins(tmp_path: Path, controller: Peer) -> None:
     cert, key = self_made(tmp_path)
     env = {"SSL_CERTFILE": str(cert), "SSL_KEYFILE": str(key)}
@@ -442,6 +447,7 @@ def test_in_up_all_routes_ask_for_the_key(serve: Any, tmp_path: Path) -> None:
     assert (status, found["error"]["code"], found["error"]["param"]) == (404, "model_not_found", "model")
 
 
+@pytest.mark.slow
 def test_models_of_an_endpoint_file_are_in_the_one_registry(tmp_path: Path) -> None:
     with tool_caller() as url:
         file = tmp_path / "endpoints.json"

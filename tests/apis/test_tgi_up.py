@@ -74,6 +74,7 @@ def alike(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> bool:
     return same[0] == same[1] and values[0] == pytest.approx(values[1], abs=0.05)
 
 
+@pytest.mark.slow
 def test_tokens_are_the_same_whole_and_streamed(server: Server) -> None:
     for inputs in (PROMPT, "Zürich ☃ is", "\N{FLAG IN HOLE}"):
         for parameters in ({}, {"do_sample": True, "seed": 7, "temperature": 2.0}, {"top_n_tokens": 3}):
@@ -106,6 +107,7 @@ def test_what_the_model_says(server: Server) -> None:
     assert [token["logprob"] is None for token in prefill] == [True] + [False] * (len(prefill) - 1)
 
 
+@pytest.mark.slow
 def test_grammars(server: Server) -> None:
     schema = {
         "type": "object",
@@ -129,6 +131,7 @@ def test_grammars(server: Server) -> None:
     assert re.fullmatch("[xyz]{4}", text)
 
 
+@pytest.mark.slow
 def test_at_the_limits(server: Server) -> None:
     generate(server, max_new_tokens=1)
     info = server.get("/info")
@@ -151,6 +154,7 @@ def test_at_the_limits(server: Server) -> None:
     assert alike(whole["details"]["tokens"], same["details"]["tokens"])
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_killed(server: Server) -> None:
     generate(server, max_new_tokens=1)
     pid = killed(server)

@@ -55,6 +55,7 @@ def test_this_machine(cli: Any, home: Home) -> None:
     assert "started, asked and ended in" in shown.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stub", "words"),
     [
@@ -72,6 +73,7 @@ def test_the_shipped_model_cannot_be_served(cli: Any, tmp_path: Path, stub: str,
     assert pocket["remedy"] == "pip install --force-reinstall trunkcall"
 
 
+@pytest.mark.slow
 def test_models_of_the_settings(cli: Any, work: Path) -> None:
     shutil.copytree(put_model(work / "hugging"), work / "empty")
     (work / "empty" / "model.safetensors").unlink()
@@ -174,6 +176,7 @@ def test_what_a_service_needs(
     assert words in found["found"]
 
 
+@pytest.mark.slow
 def test_a_clock_that_went_back(cli: Any, home: Home) -> None:
     home.ensure()
     ledger = home.path / "ledger.db"

@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from chatty import chatty
 from running import Server, eventually
 
 from trunkcall.home import Home
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_last_lines_and_those_that_come(

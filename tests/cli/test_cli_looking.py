@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from running import Server
 
 from trunkcall.pocket import gguf_path
 
 
+@pytest.mark.slow
 def test_without_a_server_on_the_home_it_looks_from_here(
     cli: Any, serve: Callable[..., Server], free_port: int
 ) -> None:
@@ -29,6 +31,7 @@ def test_without_a_server_on_the_home_it_looks_from_here(
     assert as_json.returncode == 1 and json.loads(as_json.stdout)["found"] == []
 
 
+@pytest.mark.slow
 def test_what_is_printed_of_a_model(cli: Any, work: Path) -> None:
     (work / "m.gguf").write_bytes(gguf_path().read_bytes())
     lines = dict(line.split(maxsplit=1) for line in cli("models", "estimate", "m.gguf").stdout.splitlines())

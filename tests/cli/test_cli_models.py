@@ -15,6 +15,7 @@ from trunkcall.core.models import BreakerView, ModelView, ReplicaView
 from trunkcall.home import Home
 
 
+@pytest.mark.slow
 def test_before_a_server_is_started(cli: Any, home: Home, work: Path) -> None:
     (work / "m.gguf").write_bytes(b"GGUF")
     assert cli("models", "add", "mine", "m.gguf").returncode == 0

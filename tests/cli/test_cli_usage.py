@@ -45,6 +45,7 @@ def words(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_table_has_a_total_and_no_columns_of_zeros(cli: Any, filled: float) -> None:
     assert words(cli("usage", "--since", "3d").stdout) == [
         [
@@ -71,6 +72,7 @@ def test_a_table_has_a_total_and_no_columns_of_zeros(cli: Any, filled: float) ->
     ] + [["total", "3", "3,000", "60", "1.5", "5.0", "50.0"]]
 
 
+@pytest.mark.slow
 def test_a_cost_below_a_cent_is_no_zero(cli: Any, home: Home) -> None:
     home.ensure()
     row = a_close(1, opened_at=time.time() - 60, cost=3e-5)

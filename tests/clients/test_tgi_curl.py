@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from clients.tgi_launched import Launched, ask, free_port
 
+pytestmark = pytest.mark.slow
+
 LIST = Path(__file__).parents[1] / "takeover" / "data" / "old-commands.md"
 (LINE,) = re.findall(r"^H8 `(curl .*)`$", LIST.read_text(encoding="utf-8"), re.MULTILINE)
 KEY = "bhx5xmu6UVX4"

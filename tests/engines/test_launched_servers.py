@@ -60,6 +60,7 @@ def test_an_engine_is_started_asked_and_ended(serve: Serve, tmp_path: Path, kind
     assert not alive(int(started[1]))
 
 
+@pytest.mark.slow
 def test_a_command_is_started_again_when_it_was_killed(serve: Serve, tmp_path: Path) -> None:
     command = [sys.executable, stand_in.__file__, "plain", "--port", "{port}"]
     path = config(tmp_path, "m", source="command", options={"command": command, "health": "/v1/models"})
@@ -89,6 +90,7 @@ def test_a_caller_hears_why_it_does_not_start(serve: Serve, tmp_path: Path, does
     assert "Traceback" not in json.dumps(answer)
 
 
+@pytest.mark.slow
 def test_a_second_engine_for_which_the_gpu_has_no_room(serve: Serve, tmp_path: Path) -> None:
     free = tmp_path / "free"
     free.write_text("15500")
@@ -171,6 +173,7 @@ def test_an_engine_that_cannot_sleep_says_what_to_do(serve: Serve, tmp_path: Pat
     assert change(server, slept=True)[0] == 400
 
 
+@pytest.mark.slow
 def test_adapters_are_models_while_the_engine_runs(serve: Serve, tmp_path: Path) -> None:
     first, second = (put_adapter(tmp_path / name) for name in ("first", "second"))
     server = serve_vllm(serve, tmp_path, lora={"first": str(first)}, runtime_lora=True)

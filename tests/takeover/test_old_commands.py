@@ -257,6 +257,7 @@ def test_k7_chatgpt(shell: Shell, kernel: Kernel, upstream: str) -> None:
     assert kernel.ask("chatgpt", "hello there") == "hello there"
 
 
+@pytest.mark.slow
 def test_k8_another_access_code(shell: Shell, kernel: Kernel, upstream: str) -> None:
     line = f"kuwa-executor chatgpt --api_key sk-none --model gpt-4 --access_code chatgpt-4 --base_url {upstream}"
     shell.start(f"{line} {here(kernel)}")

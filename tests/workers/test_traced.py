@@ -75,6 +75,7 @@ def test_a_traced_answer_is_the_same_but_for_its_tokens(pocket: Any, path: str, 
         assert pieces(plain)[1:2] == pieces(traced)[1:2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [CHAT, TEXT])
 @pytest.mark.parametrize("case", CASES)
 def test_what_was_begun_goes_on_as_if_unbroken(pocket: Any, path: str, case: str) -> None:
