@@ -72,14 +72,20 @@ class Engines:
         config = home / "trunkcall.yaml"
         config.write_text(json.dumps({"listen": listen, "models": {"m": settings}, "pocket": False}))
         self.count = replicas
+        self._killed: set[int] = set()
         self.server = Server("--config", str(config), home=home)
         self.server.wait_ready()
         self.ports["openai"] = urlsplit(self.server.url).port or 0
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Until all engines are there."""
-        eventually(lambda: len(self.pids()) == self.count, limit=60, pause=0.1)
+        """Until all engines are there, and none of those that were killed is still taken to be."""
+
+        def ready() -> bool:
+            pids = self.pids()
+            return len(pids) == self.count and self._killed.isdisjoint(pids.values())
+
+        eventually(ready, limit=60, pause=0.1)
 
     def replicas(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.server.get("/admin/models/m")["replicas"]
@@ -95,6 +101,7 @@ class Engines:
         chosen = list(replicas) or [random.choice(list(pids))]
         for replica in chosen:
             os.kill(pids[replica], signal.SIGKILL)
+            self._killed.add(pids[replica])
         return chosen
 
     def stories(self) -> list[dict[str, Any]]:
