@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -18,6 +18,8 @@ from trunkcall.protocols.headers import STRICT, is_strict
 
 _Read = Callable[[bytes], Generate]
 _Emit = Callable[[Generate, bool], Emitter]
+
+_CHAT: Final = ("/chat/completions", codec.read_chat, codec.ChatEmitter)
 
 
 class OpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,9 +44,10 @@ class OpenAI:
 
     def routes(self) -> Sequence[Route]:
         """What is served."""
+        chat = partial(self._generate, *_CHAT)
         text = partial(self._generate, "/completions", codec.read_completion, codec.CompletionEmitter)
         return (
-            Route("POST", "/v1/chat/completions", self.chat),
+            Route("POST", "/v1/chat/completions", chat),
             Route("POST", "/v1/completions", text),
             Route("POST", "/v1/embeddings", self._embed),
             Route("GET", "/v1/models", self._models),
@@ -57,7 +60,7 @@ class OpenAI:
 
     async def chat(self, exchange: Exchange) -> None:
         """Answer a chat completion, under whatever path it came."""
-        await self._generate("/chat/completions", codec.read_chat, codec.ChatEmitter, exchange)
+        await self._generate(*_CHAT, exchange)
 
     async def _generate(self, path: str, read: _Read, emit: _Emit, exchange: Exchange) -> None:
         head, body = self._read(await exchange.body())

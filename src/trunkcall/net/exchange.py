@@ -17,6 +17,8 @@ from trunkcall.net.framing import Head
 if TYPE_CHECKING:
     from trunkcall.net.server import Peer
 
+_line: Final = b": ".join
+
 _PROCESS: Final = os.urandom(6).hex()
 _COUNT: Final = itertools.count(1)
 
@@ -187,17 +189,18 @@ class Exchange:
 
     def _open(self, status: int, headers: Sequence[Header], size: int | None) -> bytes:
         peer = self._peer
-        lines = [b"%b: %b\r\n" % header for header in headers]
+        # Joining takes half of what formatting takes.
+        lines = list(map(_line, headers))
         if self.extra_headers:
-            lines += [b"%b: %b\r\n" % header for header in self.extra_headers]
-        lines.append(b"x-trunkcall-request-id: %b\r\n" % self.id.encode())
+            lines += map(_line, self.extra_headers)
+        lines.append(b"x-trunkcall-request-id: " + self.id.encode())
         bodiless = status in (204, 304)
         if size is None:
             for name, value in headers:
                 if name == b"content-length":
                     size = int(value)
         elif not bodiless:
-            lines.append(b"content-length: %d\r\n" % size)
+            lines.append(b"content-length: %d" % size)
         closes = peer.ends
         framing = _NONE
         if bodiless or self.method == "HEAD":
@@ -207,23 +210,24 @@ class Exchange:
             self._left = size
         elif self._minor:
             framing = _CHUNKED
-            lines.append(b"transfer-encoding: chunked\r\n")
+            lines.append(b"transfer-encoding: chunked")
         else:
             framing = _UNTIL_CLOSE
             closes = True
         if closes:
-            lines.append(b"connection: close\r\n")
+            lines.append(b"connection: close")
         elif not self._minor:
-            lines.append(b"connection: keep-alive\r\n")
-        text = b"".join(lines)
-        # One CR and one LF for each line: a value that brings its own would write the answer's next line.
-        if text.count(b"\n") != len(lines) or text.count(b"\r") != len(lines) or b"\0" in text:
+            lines.append(b"connection: keep-alive")
+        text = b"\r\n".join(lines)
+        # One CR and one LF between two lines: a value that brings its own would write the answer's next line.
+        ends = len(lines) - 1
+        if text.count(b"\n") != ends or text.count(b"\r") != ends or b"\0" in text:
             raise ServingError("bug", "a header of the answer holds a line break or NUL", detail=repr(text))
         self._framing = framing
         self.closes = closes
         self.status = status
         self.started = True
-        return b"%b%b\r\n" % (peer.server.status_and_date(status), text)
+        return b"%b%b\r\n\r\n" % (peer.server.status_and_date(status), text)
 
     def _framed(self, data: bytes) -> bytes:
         """The piece as it goes out, after a head that has not."""
