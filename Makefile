@@ -6,6 +6,8 @@ RUN := $(BIN)/python
 ARGS ?=
 # Tests wait for children more than they compute.
 WORKERS ?= 3
+# Images set it to stay small; here each of hundreds of children would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: up test test-all check bench fmt docs pictures lock env-up env-dev env-all help
 
