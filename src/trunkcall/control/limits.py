@@ -137,8 +137,7 @@ class Credits:
         requests = None
         if limit is not None:
             requests = self._requests = self._requests or Window("requests", limit, started)
-            if started >= requests.until:
-                requests.forget(started)
+            requests.forget(started)
             if requests.total >= limit:
                 raise self._too_many_requests(requests, limit, started)
         if self.weighs:
@@ -153,15 +152,13 @@ class Credits:
         """Count what was used instead of what was held; now: monotonic seconds."""
         more = tokens
         if held.window is not None:
-            if now >= held.window.until:
-                held.window.forget(now)
+            held.window.forget(now)
             more -= held.tokens
             if more < 0:
                 held.window.give_back(-more, held.second)
         window = self._tokens
         if window is not None and more > 0:
-            if now >= window.until:
-                window.forget(now)
+            window.forget(now)
             window.add(more)
         held_tokens = self._held_tokens - held.tokens
         held_money = self._held_money - held.money
@@ -186,8 +183,7 @@ class Credits:
         window = None
         if entry.tokens_per_minute is not None:
             window = self._tokens = self._tokens or Window("tokens", entry.tokens_per_minute, started)
-            if started >= window.until:
-                window.forget(started)
+            window.forget(started)
         tokens = prompt + (self._presumed(price, prompt, window) if most is None else most)
         money = (prompt * price.prompt + (tokens - prompt) * price.completion) / 1e6
         if window is not None and window.total + tokens > window.limit:

@@ -33,14 +33,12 @@ class Window:
     Times are monotonic seconds that do not run backwards.
     """
 
-    __slots__ = ("_amounts", "_left", "_limited", "_newest", "_resets", "_what", "limit", "second", "total", "until")
+    __slots__ = ("_amounts", "_left", "_limited", "_newest", "_resets", "_what", "limit", "second", "total")
 
     def __init__(self, what: What, limit: int, now: float) -> None:
         self._amounts = [0] * _SLOTS
         self.second = self._newest = int(now)
         """The second up to which it has forgotten."""
-        self.until = self.second + 1
-        """Before this moment there is nothing to forget."""
         self.total = 0
         self._what: What = what
         self._left = b"x-ratelimit-remaining-" + what.encode()
@@ -59,7 +57,6 @@ class Window:
         if gone <= 0:
             return
         self.second = second
-        self.until = second + 1
         if not self.total:
             return
         for old in range(second - min(gone, _SLOTS) + 1, second + 1):
