@@ -89,6 +89,16 @@ def test_the_palette_finds_pages_models_and_actions(visit):
     expect(page.get_by_role("dialog")).to_be_hidden()
 
 
+def test_what_is_typed_right_behind_the_shortcut_is_the_palettes(visit):
+    page = visit("operate")
+    expect(page.locator("main h1").first).to_be_visible()
+    at_once = """() => {
+      document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "k", ctrlKey: true, bubbles: true, cancelable: true }));
+      return new Promise((resolve) => setTimeout(() => resolve(document.activeElement.role)));
+    }"""
+    assert page.evaluate(at_once) == "combobox"
+
+
 def test_the_palette_opens_a_chat_with_a_model(visit):
     page = visit("operate")
     expect(page.locator("main h1").first).to_be_visible()

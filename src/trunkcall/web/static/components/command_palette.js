@@ -1,5 +1,5 @@
 /** The command palette: everything that can be gone to or done, found by typing. */
-import { html, useEffect, useId, useRef, useState } from "../lib/html.js";
+import { html, useEffect, useId, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { offered, ranked } from "../lib/palette.js";
 import { t } from "../lib/strings.js";
 import { Icon } from "./icon.js";
@@ -15,7 +15,8 @@ export function CommandPalette({ onClose }) {
   const id = useId();
   const [typed, setTyped] = useState("");
   const [at, setAt] = useState(0);
-  useEffect(() => {
+  // At once: what is typed behind the shortcut is meant for it.
+  useLayoutEffect(() => {
     const element = dialog.current;
     element.showModal();
     return () => element.close();

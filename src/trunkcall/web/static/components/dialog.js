@@ -1,5 +1,5 @@
 /** A dialog over the page: the browser's own, so that Escape, focus and screen readers work. */
-import { html, useEffect, useId, useRef } from "../lib/html.js";
+import { html, useId, useLayoutEffect, useRef } from "../lib/html.js";
 import { t } from "../lib/strings.js";
 import { IconButton } from "./button.js";
 
@@ -7,7 +7,7 @@ import { IconButton } from "./button.js";
 export function Dialog({ title, onClose, wide = false, foot, children }) {
   const element = useRef(null);
   const heading = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const dialog = element.current;
     const before = document.activeElement;
     dialog.showModal();

@@ -1,5 +1,5 @@
 /** A button with a list of things to do. */
-import { html, useEffect, useRef } from "../lib/html.js";
+import { html, useLayoutEffect, useRef } from "../lib/html.js";
 import { IconButton } from "./button.js";
 import { Icon } from "./icon.js";
 import { Popup } from "./popup.js";
@@ -20,7 +20,7 @@ export function Menu({ label, items, icon = "more", size = 18 }) {
 function Items({ items, close }) {
   const list = useRef(null);
   const buttons = () => [...list.current.querySelectorAll("button:not(:disabled)")];
-  useEffect(() => buttons()[0]?.focus(), []);
+  useLayoutEffect(() => buttons()[0]?.focus(), []);
   const onKeyDown = (event) => {
     const all = buttons();
     const at = all.indexOf(document.activeElement);
