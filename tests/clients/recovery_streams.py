@@ -73,6 +73,7 @@ class Engines:
         config.write_text(json.dumps({"listen": listen, "models": {"m": settings}, "pocket": False}))
         self.count = replicas
         self._killed: set[int] = set()
+        self._ready: list[int] = []
         self.server = Server("--config", str(config), home=home)
         self.server.wait_ready()
         self.ports["openai"] = urlsplit(self.server.url).port or 0
@@ -83,6 +84,7 @@ class Engines:
 
         def ready() -> bool:
             pids = self.pids()
+            self._ready = list(pids.values())
             return len(pids) == self.count and self._killed.isdisjoint(pids.values())
 
         eventually(ready, limit=60, pause=0.1)
@@ -103,6 +105,14 @@ class Engines:
             os.kill(pids[replica], signal.SIGKILL)
             self._killed.add(pids[replica])
         return chosen
+
+    def kill_answering(self, request: str) -> None:
+        """End the engine that answers a request, which cannot say anything more meanwhile."""
+        for pid in self._ready:
+            os.kill(pid, signal.SIGSTOP)
+        self.kill(*(one["replica"] for one in self.stories() if one["id"] == request))
+        for pid in set(self._ready) - self._killed:
+            os.kill(pid, signal.SIGCONT)
 
     def stories(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.server.get("/admin/requests?limit=1000")["requests"]

@@ -13,8 +13,25 @@ MOUNT = """async () => {
   window.show = (text, streaming = false) =>
     render(html`<main style=${{ maxWidth: "46rem", margin: "20px auto", padding: "0 14px" }}>
       <${Markdown} text=${text} streaming=${streaming} /></main>`, place);
-  window.frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
-  // Until nothing has changed for some frames; gives the longest time in ms that the page could not do anything else.
+  const nextFrame = window.requestAnimationFrame.bind(window);
+  const noFrame = window.cancelAnimationFrame.bind(window);
+  // What the page has still to draw.
+  const planned = new Set();
+  window.requestAnimationFrame = (run) => {
+    const id = nextFrame((now) => {
+      planned.delete(id);
+      run(now);
+    });
+    planned.add(id);
+    return id;
+  };
+  window.cancelAnimationFrame = (id) => {
+    planned.delete(id);
+    noFrame(id);
+  };
+  window.frame = () => new Promise((resolve) => nextFrame(() => setTimeout(resolve)));
+  // Until all is drawn and nothing has changed for some frames; gives the longest time in ms that the page could not do
+  // anything else.
   window.settled = async () => {
     let quiet = 0;
     let longest = 0;
@@ -22,6 +39,7 @@ MOUNT = """async () => {
     watch.observe(place, { childList: true, subtree: true, characterData: true });
     for (let last = performance.now(); quiet < 3; quiet += 1) {
       await frame();
+      if (planned.size) quiet = 0;
       longest = Math.max(longest, performance.now() - last);
       last = performance.now();
     }

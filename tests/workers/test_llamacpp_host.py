@@ -52,9 +52,10 @@ def test_usage_in_a_stream_comes_once_and_only_when_asked_for(pocket: Any) -> No
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"]["completion_tokens"] == 5
     for path in ("/v1/completions",):
-        plain = pocket.stream(path, prompt="a", max_tokens=2)
+        plain = pocket.stream(path, prompt="a", max_tokens=2, ignore_eos=True)
         assert not any("usage" in chunk for chunk in plain)
-        counted = pocket.stream(path, prompt="a", max_tokens=2, stream_options={"include_usage": True})
+        asked = {"prompt": "a", "max_tokens": 2, "ignore_eos": True, "stream_options": {"include_usage": True}}
+        counted = pocket.stream(path, **asked)
         assert counted[-1]["choices"] == []
         assert counted[-1]["usage"]["completion_tokens"] == 2
 
@@ -67,8 +68,8 @@ def test_a_repeated_prompt_is_counted_as_cached(pocket: Any) -> None:
 
 def test_timings_only_when_asked_for(pocket: Any) -> None:
     assert "timings" not in pocket.chat(max_tokens=2)
-    assert pocket.chat(max_tokens=2, timings_per_token=True)["timings"]["predicted_n"] == 2
-    chunks = pocket.stream_chat(max_tokens=2, timings_per_token=True)
+    assert pocket.chat(max_tokens=2, ignore_eos=True, timings_per_token=True)["timings"]["predicted_n"] == 2
+    chunks = pocket.stream_chat(max_tokens=2, ignore_eos=True, timings_per_token=True)
     assert sum("timings" in chunk for chunk in chunks) >= 2
 
 
