@@ -155,6 +155,18 @@ def test_a_probe_does_not_keep_a_server_from_starting(tmp_path: Path) -> None:
         prober.join(10)
 
 
+def test_a_probe_that_stands_still_does_not_either(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.ensure()
+    with (tmp_path / "lock").open("w") as probe:
+        fcntl.flock(probe, fcntl.LOCK_SH)
+        goes_on = threading.Timer(0.6, fcntl.flock, (probe, fcntl.LOCK_UN))
+        goes_on.start()
+        with home.lock():
+            assert not goes_on.is_alive() or goes_on.finished.is_set()
+        goes_on.join()
+
+
 def test_children_do_not_inherit_the_lock(tmp_path: Path) -> None:
     home = Home(tmp_path)
     with home.lock():

@@ -24,7 +24,9 @@ _LOCK: Final = "lock"
 _SERVER: Final = "server.json"
 _OPERATOR_KEY: Final = "operator.key"
 _LOCK_PATIENCE: Final = 0.25
-"""Seconds; longer than `running` holds its shared probe."""
+_PROBE_PATIENCE: Final = 3.0
+"""Seconds; where no server that lives has said that the home is its own, `running` may hold its shared probe so long on
+a machine that stands still."""
 
 
 class ServerInfo(msgspec.Struct, frozen=True):
@@ -144,7 +146,8 @@ class Home:
         self.ensure()
         descriptor = self._open(_LOCK)
         try:
-            if not _try_lock(descriptor, fcntl.LOCK_EX, _LOCK_PATIENCE):
+            patience = _LOCK_PATIENCE if _read_server(self.path).alive else _PROBE_PATIENCE
+            if not _try_lock(descriptor, fcntl.LOCK_EX, patience):
                 held = _read_server(self.path)
                 raise ServingError(
                     "conflict",
