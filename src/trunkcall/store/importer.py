@@ -340,7 +340,8 @@ class _Orders:
 
     def wait(self, limit: float) -> None:
         """Take in the orders that are there, or the first that comes within `limit` seconds."""
-        if select.select([0], [], [], limit)[0]:
+        # The first order may have come with the URL.
+        if b"\n" not in self._data and select.select([0], [], [], limit)[0]:
             self._read()
         while b"\n" in self._data:
             self.number, _, retention = self.line().partition(" ")
