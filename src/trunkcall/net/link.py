@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Generator
 from typing import Any, Final
 
@@ -22,8 +21,8 @@ VARIABLE: Final = "TRUNKCALL_LINK"
 _LONGEST_REPORT: Final = 64 * 1024
 _BEAT: Final = b"\n"
 BEAT_SECONDS: Final = 1.0
-_LINGER: Final = 1.0
-"""Seconds that a child's clean-up may take once its parent has gone."""
+_LINGER: Final = 5.0
+"""The most seconds that a child's clean-up may take once its parent has gone."""
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -139,7 +138,7 @@ class ChildLink:
     def watch(self, when_lost: Callable[[], None] | None = None) -> None:
         """From now on end this process soon after the parent's end, also when its event loop is stuck.
 
-        when_lost: called first, in another thread; has a second before the process ends.
+        when_lost: called first, in another thread; the process ends when it has returned, or after five seconds.
         """
         link = self._socket
         if link is None:
@@ -150,8 +149,9 @@ class ChildLink:
                 while link.recv(64):
                     pass
             if when_lost is not None:
-                threading.Thread(target=when_lost, daemon=True).start()
-                time.sleep(_LINGER)
+                cleaning = threading.Thread(target=when_lost, daemon=True)
+                cleaning.start()
+                cleaning.join(_LINGER)
             os._exit(0)
 
         threading.Thread(target=wait_for_end, name="link", daemon=True).start()

@@ -28,7 +28,7 @@ _SPARE_THREADS: Final = 4
 _GATHER_SECONDS: Final = 0.001
 """What is said within it goes out in one write; a model of usual size needs 10 times as long for a token."""
 
-_LOG_SECONDS: Final = 0.1
+_LOG_SECONDS: Final = 0.5
 
 _ERROR_LINE: Final = re.compile(r"^(?:\S+ )?E\s+(.*)$", re.MULTILINE)
 

@@ -45,7 +45,7 @@ _OWN_LOOKS: Final = re.compile(rb'^[^\n]*"GET /(?:health|metrics) HTTP/[\d.]+" 2
 _DYING_SECONDS: Final = 10.0
 """How long a killed process may be held by the kernel, for instance by a driver."""
 _ORPHANED_SECONDS: Final = 0.8
-"""Of the second that the link leaves us after our parent's end."""
+"""From SIGTERM to SIGKILL after our parent's end; less than the link leaves us."""
 
 
 class Ended(Exception):
