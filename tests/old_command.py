@@ -24,7 +24,7 @@ class OldCommand:
     def said(self) -> str:
         return self._log.read_text()
 
-    def ready(self, limit: float = 30) -> str:
+    def ready(self, limit: float = 50) -> str:
         """The URL at which it says that it is ready."""
 
         def url() -> str:
@@ -56,8 +56,8 @@ def old_command(
     finally:
         process.terminate()
         try:
-            process.wait(15)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(5)
+            process.wait(15)
             raise

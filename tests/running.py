@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -44,7 +45,7 @@ class Server:
     def output(self) -> str:
         return "\n".join(self.lines)
 
-    def wait_ready(self, limit: float = 30.0) -> None:
+    def wait_ready(self, limit: float = 50.0) -> None:
         end = time.monotonic() + limit
         while time.monotonic() < end:
             match = re.search(r"(?:Open\s+|is ready at )(https?://\S+)", self.output)
@@ -68,7 +69,7 @@ class Server:
     def __exit__(self, *failure: object) -> None:
         self.stop()
 
-    def stop(self, number: int = signal.SIGTERM, limit: float = 15.0) -> int:
+    def stop(self, number: int = signal.SIGTERM, limit: float = 30.0) -> int:
         """Send a signal and wait; gives the exit code."""
         late = False
         if self.process.poll() is None:
@@ -78,7 +79,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 late = True
                 self.process.kill()
-                self.process.wait(5)
+                self.process.wait(15)
         # Its importer, which makes a last pass after a kill, has the same stdout.
         self._reader.join(limit)
         if self.process.stdout is not None and not self._reader.is_alive():
@@ -118,7 +119,7 @@ class Server:
         return self.post("/v1/chat/completions", body)
 
 
-def eventually(check: Any, limit: float = 15.0, pause: float = 0.01) -> Any:
+def eventually(check: Any, limit: float = 30.0, pause: float = 0.01) -> Any:
     """The first true value that `check()` gives within `limit` seconds."""
     end = time.monotonic() + limit
     while time.monotonic() < end:
@@ -129,9 +130,28 @@ def eventually(check: Any, limit: float = 15.0, pause: float = 0.01) -> Any:
     raise AssertionError(f"not so within {limit} s")
 
 
+def reserved_port() -> int:
+    """A port of loopback that nobody listens on, and that only who names it gets, as long as this process lives."""
+    _reserved.append(reserve())
+    return int(_reserved[-1].getsockname()[1])
+
+
+def reserve() -> socket.socket:
+    """Holds a port of loopback until it is closed: the system gives it to nobody else, who names it can listen there."""
+    held = socket.socket()
+    # Programs that set either of the two can bind it beside.
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
+_reserved: list[socket.socket] = []
+
+
 def alive(pid: int) -> bool:
     """Whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False

@@ -119,7 +119,7 @@ def test_its_commands_install_start_and_watch_the_server(installed: Path, tmp_pa
     try:
         eventually(lambda: healthy() == 0, 60, 0.2)
         server.terminate()
-        assert server.wait(30) == 0
+        assert server.wait(60) == 0
     finally:
         server.kill()
         server.wait()
@@ -136,7 +136,7 @@ def test_the_health_check_of_the_tgi_image_asks_its_port(serve: object, free_por
     assert healthy() == 1
     assert callable(serve)
     serve("--port", str(free_port), "--no-pocket")
-    assert healthy() == 0
+    eventually(lambda: healthy() == 0)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not here")
@@ -169,7 +169,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
     """What listens where NOTIFY_SOCKET says."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
         ours.bind(str(tmp_path / "notify"))
-        ours.settimeout(10)
+        ours.settimeout(40)
         yield ours
 
 
@@ -182,7 +182,7 @@ def test_the_service_manager_is_told_of_each_state(manager: socket.socket, tmp_p
         server.process.send_signal(1)
         before, told = time.monotonic_ns() // 1000, manager.recv(1000)
         assert told.startswith(b"RELOADING=1\nMONOTONIC_USEC=")
-        assert abs(int(told.rpartition(b"=")[2]) - before) < 10_000_000
+        assert abs(int(told.rpartition(b"=")[2]) - before) < 60_000_000
         assert manager.recv(1000).startswith(b"READY=1\n")
         server.process.terminate()
         assert manager.recv(1000).startswith(b"STOPPING=1\n")

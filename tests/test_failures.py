@@ -29,7 +29,7 @@ def replica(server: Server, model: str = "pocket") -> dict[str, Any]:
 def send(server: Server, body: dict[str, Any]) -> socket.socket:
     """A chat request on a socket of its own."""
     split = urlsplit(server.url)
-    connection = socket.create_connection((split.hostname, split.port), timeout=20)
+    connection = socket.create_connection((split.hostname, split.port), timeout=50)
     data = json.dumps(body).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}"
     connection.sendall(head.encode() + b"\r\nConnection: close\r\n\r\n" + data)
@@ -66,6 +66,7 @@ def test_engine_killed_while_idle_is_started_again(serve: Serve) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 @pytest.mark.skipif(
     sys.platform != "linux", reason="elsewhere nobody can tell a process that hangs from one that works"
 )
@@ -75,7 +76,7 @@ def test_engine_that_stops_answering_is_replaced_and_its_caller_served(serve: Se
     before = replica(server)
     os.kill(before["pid"], signal.SIGSTOP)
     connection = send(server, long_story(False, 3))
-    connection.settimeout(50)
+    connection.settimeout(150)
     assert read_all(connection).startswith(b"HTTP/1.1 200")
     after = replica(server)
     assert after["restarts"] == before["restarts"] + 1
@@ -105,7 +106,7 @@ def test_engine_killed_while_loading_does_not_hang_the_caller(serve: Serve) -> N
     asking.start()
     pid = eventually(lambda: replica(server)["pid"])
     os.kill(pid, signal.SIGKILL)
-    asking.join(20)
+    asking.join(50)
     assert not asking.is_alive()
     assert answers[0][0] == 200, answers
 
@@ -113,11 +114,15 @@ def test_engine_killed_while_loading_does_not_hang_the_caller(serve: Serve) -> N
 def test_engine_killed_in_mid_stream_is_told_in_the_stream(serve: Serve) -> None:
     server = serve()
     server.chat("pocket", "hi")
+    # Asked before, as the story is told within a second.
+    pid = replica(server)["pid"]
     connection = send(server, long_story(True))
-    received = connection.recv(4096)
+    received = b""
     while b"content" not in received:
-        received += connection.recv(4096)
-    os.kill(replica(server)["pid"], signal.SIGKILL)
+        more = connection.recv(4096)
+        assert more, received
+        received += more
+    os.kill(pid, signal.SIGKILL)
     received += read_all(connection)
     frames = [line for line in received.decode().splitlines() if line.startswith("data: ")]
     error = json.loads(frames[-1][6:])["error"]
@@ -138,9 +143,13 @@ def test_client_that_leaves_frees_the_slot(serve: Serve, stream: bool, tmp_path:
     server = serve("--config", str(settings))
     server.chat("pocket", "hi")
     alone = min(_seconds(server) for _ in range(3))
+    began = time.monotonic()
+    assert server.post("/v1/chat/completions", long_story(False))[0] == 200
+    whole = time.monotonic() - began
     took: list[float] = []
     for _ in range(5):
-        connection = send(server, long_story(stream))
+        # A hundred stories, one after the other, are not over before this client leaves.
+        connection = send(server, {**long_story(stream), "n": 100})
         if stream:
             connection.recv(1024)
         else:
@@ -148,7 +157,7 @@ def test_client_that_leaves_frees_the_slot(serve: Serve, stream: bool, tmp_path:
         connection.close()
         # With one slot, the next caller is served only when the engine has stopped the last one's work.
         took.append(_seconds(server))
-    assert min(took) < alone + 0.05, (took, alone)
+    assert min(took) < alone + whole / 2, (took, alone, whole)
     rows = eventually(lambda: [r for r in server.get("/admin/usage?by=error")["rows"] if r["error"] == "cancelled"])
     assert rows[0]["requests"] == 5
 
@@ -173,58 +182,84 @@ def test_client_that_leaves_during_prefill_frees_the_slot_at_the_next_batch(serv
         words = " ".join(f"{number}q{word}" for word in range(150))
         return {"model": "pocket", "max_tokens": 1, "messages": [{"role": "user", "content": words}]}
 
-    began = time.monotonic()
-    status, _, answer = server.post("/v1/chat/completions", long_prompt(0))
-    whole = time.monotonic() - began
-    assert status == 200
-    assert answer["usage"]["prompt_tokens"] > 500
     waits: list[float] = []
-    for number in range(1, 6):
-        connection = send(server, long_prompt(number))
-        eventually(lambda: replica(server)["in_flight"] == 1, pause=0.001)
+    wholes: list[float] = []
+    pid = replica(server)["pid"]
+    for number in range(5):
+        began = time.monotonic()
+        status, _, answer = server.post("/v1/chat/completions", long_prompt(number))
+        wholes.append(time.monotonic() - began)
+        assert status == 200
+        assert answer["usage"]["prompt_tokens"] > 500
+        # Held, the engine does not get through the prompt before it is seen.
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            connection = send(server, long_prompt(5 + number))
+            eventually(lambda: replica(server)["in_flight"] == 1, pause=0.001)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        replica(server)
         connection.close()
         waits.append(_seconds(server))
     # The one slot is free after a batch of 32 tokens, a small part of the whole prompt.
-    assert min(waits) < alone + whole / 2, (waits, alone, whole)
+    assert min(waits) < alone + sorted(wholes)[2] / 2, (waits, alone, wholes)
 
 
 def test_full_queue_is_refused_with_a_time_to_come_back(serve: Serve, tmp_path: Path) -> None:
-    settings = tmp_path / "trunkcall.yaml"
-    settings.write_text("models: {d: {source: 'debug:0.2', slots: 1, queue: 1}}\n", encoding="utf-8")
-    server = serve("--config", str(settings), "--no-pocket")
-    body = {"model": "d", "messages": [{"role": "user", "content": "a b c d e f g h"}]}
-    running = send(server, body)
-    eventually(lambda: replica(server, "d")["in_flight"] == 1)
-    waiting = send(server, {**body, "stream": True})
-    eventually(lambda: server.get("/admin/models/d")["waiting"] == 1)
-    status, headers, answer = server.chat("d", "hi")
-    assert status == 429
-    assert int(headers["retry-after"]) >= 1
-    assert answer["error"]["code"]
-    assert b"200 OK" in read_all(running)
-    told = read_all(waiting)
-    assert b": queue position 0" in told
-    assert b"[DONE]" in told
+    go_on = threading.Event()
+
+    def waits(connection: socket.socket) -> None:
+        assert go_on.wait(50)
+        chunk = b'{"id":"1","object":"chat.completion.chunk","created":1,"model":"x","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}'
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: %b\n\ndata: [DONE]\n\n" % chunk
+        )
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with upstream(waits) as (url, _):
+        settings = tmp_path / "trunkcall.yaml"
+        settings.write_text(
+            f"models: {{d: {{source: 'openai:{url}#x', slots: 1, queue: 1, options: {{normalise: true}}}}}}\n",
+            encoding="utf-8",
+        )
+        server = serve("--config", str(settings), "--no-pocket")
+        body = {"model": "d", "messages": [{"role": "user", "content": "a b c d e f g h"}]}
+        running = send(server, body)
+        eventually(lambda: replica(server, "d")["in_flight"] == 1)
+        waiting = send(server, {**body, "stream": True})
+        eventually(lambda: server.get("/admin/models/d")["waiting"] == 1)
+        status, headers, answer = server.chat("d", "hi")
+        told = b""
+        while b": queue position 0" not in told:
+            more = waiting.recv(4096)
+            assert more, told
+            told += more
+        go_on.set()
+        assert status == 429
+        assert int(headers["retry-after"]) >= 1
+        assert answer["error"]["code"]
+        assert b"200 OK" in read_all(running)
+        assert b"[DONE]" in read_all(waiting)
 
 
 def test_waiting_client_that_leaves_gives_up_its_place(serve: Serve, tmp_path: Path) -> None:
     settings = tmp_path / "trunkcall.yaml"
     settings.write_text("models: {d: {source: 'debug:0.2', slots: 1, queue: 1}}\n", encoding="utf-8")
     server = serve("--config", str(settings), "--no-pocket")
-    body = {"model": "d", "messages": [{"role": "user", "content": "a b c d e f g h i j"}]}
+    body = {"model": "d", "messages": [{"role": "user", "content": "a " * 500}]}
     running = send(server, body)
     eventually(lambda: replica(server, "d")["in_flight"] == 1)
     waiting = send(server, body)
     eventually(lambda: server.get("/admin/models/d")["waiting"] == 1)
     waiting.close()
-    eventually(lambda: server.get("/admin/models/d")["waiting"] == 0, 1.0)
+    eventually(lambda: server.get("/admin/models/d")["waiting"] == 0)
     running.close()
-    eventually(lambda: replica(server, "d")["in_flight"] == 0, 1.0)
+    eventually(lambda: replica(server, "d")["in_flight"] == 0)
 
 
 @contextmanager
 def upstream(answer: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[float]]]:
-    """A server that treats each connection as told; times at which its clients left."""
+    """A server that treats each connection as told; times at which its clients left, not those who never do."""
     listening = socket.create_server(("127.0.0.1", 0))
     left: list[float] = []
     ended = threading.Event()
@@ -233,10 +268,12 @@ def upstream(answer: Callable[[socket.socket], None]) -> Iterator[tuple[str, lis
         with connection:
             connection.recv(65536)
             answer(connection)
-            connection.settimeout(15)
+            connection.settimeout(50)
             try:
                 while connection.recv(65536):
                     pass
+            except TimeoutError:
+                return
             except OSError:
                 pass
             left.append(time.monotonic())
@@ -261,15 +298,15 @@ def upstream(answer: Callable[[socket.socket], None]) -> Iterator[tuple[str, lis
 
 
 def test_client_that_leaves_a_silent_upstream_ends_the_upstreams_work(serve: Serve) -> None:
-    with upstream(lambda connection: None) as (url, left):
+    asked = threading.Event()
+    with upstream(lambda connection: asked.set()) as (url, left):
         server = serve("--model", f"u=openai:{url}#x", "--no-pocket")
         connection = send(server, {"model": "u", "messages": []})
-        eventually(lambda: replica(server, "u")["in_flight"] == 1)
-        time.sleep(0.1)
-        gone = time.monotonic()
+        assert asked.wait(30)
+        assert replica(server, "u")["in_flight"] == 1
+        assert not left
         connection.close()
         eventually(lambda: left)
-        assert left[0] - gone < 0.25
 
 
 def test_upstream_that_is_not_there(serve: Serve, free_port: int) -> None:
@@ -345,7 +382,7 @@ def test_slow_reader_does_not_fill_the_servers_memory(serve: Serve) -> None:
         server = serve("--model", f"u=openai:{url}#x", "--no-pocket")
         connection = send(server, {"model": "u", "stream": True, "messages": []})
         connection.recv(1024)
-        eventually(lambda: _steady(sent), 10)
+        eventually(lambda: _steady(sent))
         assert sent[0] < 40 * 2**20, "the upstream was not held back"
         status = Path(f"/proc/{server.process.pid}/status").read_text()
         resident = int(status.split("VmRSS:")[1].split()[0]) * 1024

@@ -76,7 +76,7 @@ async def test_it_does_so_async_and_with_a_key(serve: Callable[..., Any], monkey
     monkeypatch.setenv("TRUNKCALL_API_KEY", "sk-1")
     async with trunkcall.AsyncClient(server.url) as client:
         # The journal is written every 50 ms.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (await client.admin.usage())["rows"]:
                 await asyncio.sleep(0.05)
 

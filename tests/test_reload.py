@@ -128,7 +128,7 @@ class Stream:
         split = urlsplit(server.url)
         self.words = words
         self.received = b""
-        self.connection = socket.create_connection((split.hostname, split.port), timeout=30)
+        self.connection = socket.create_connection((split.hostname, split.port), timeout=50)
         body = {"model": model, "stream": True, "messages": [{"role": "user", "content": " ".join(["word"] * words)}]}
         data = json.dumps(body).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\nConnection: close\r\n"
@@ -136,7 +136,7 @@ class Stream:
         self.began = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
-        assert self.began.wait(10)
+        assert self.began.wait(30)
 
     def _read(self) -> None:
         while data := self.connection.recv(65536):
@@ -145,7 +145,7 @@ class Stream:
         self.connection.close()
 
     def whole(self) -> bool:
-        self._thread.join(40)
+        self._thread.join(100)
         return self.received.count(b"word") == self.words and b"[DONE]" in self.received
 
 
@@ -235,6 +235,7 @@ def test_a_model_that_is_removed_finishes_its_streams(setup: Callable[..., Setup
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_twenty_reloads_under_load(setup: Callable[..., Setup]) -> None:
     found = setup("models: {slow: 'debug:0.05', quick: debug}")
     server = found.server
@@ -260,7 +261,7 @@ def test_twenty_reloads_under_load(setup: Callable[..., Setup]) -> None:
         finally:
             stop.set()
         for one in asking:
-            one.result(30)
+            one.result(60)
     assert asked[0] > 20
     assert all(stream.whole() for stream in streams)
     assert "Traceback" not in server.output
@@ -271,7 +272,7 @@ def presented(port: int) -> bytes:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, context.wrap_socket(plain) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as plain, context.wrap_socket(plain) as connection:
         return connection.getpeercert(binary_form=True) or b""
 
 
@@ -319,12 +320,13 @@ def test_administration_leaves_nothing_that_the_next_start_refuses(setup: Callab
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_the_command_ends_with_the_reason(setup: Callable[..., Setup]) -> None:
     found = setup("models: {a: debug}")
 
     def reload_by_command() -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "trunkcall", "reload", "--home", str(found.server.home)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30)
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     found.write("models: {a: debug, b: debug}\nlisten: [1, 2]")
     done = reload_by_command()

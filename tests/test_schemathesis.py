@@ -34,7 +34,7 @@ OPENAI = Path(__file__).parent / "protocols" / "data" / "openai" / "openapi-prun
 SEED = int(os.environ.get("SCHEMATHESIS_SEED", "0")) or random.randrange(1, 2**32)
 SECONDS = 7.0
 """For each operation and mode."""
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds without an answer that are a hang."""
 KEY = "tk-administrator"
 BEARER = {"authorization": f"Bearer {KEY}"}
@@ -58,7 +58,7 @@ def fuzz(
     change: Callable[[Any], None] = lambda case: None,
     examples: int = 60,
 ) -> int:
-    """Send what the strategy makes until the time is up; gives how many were sent."""
+    """Send what the strategy makes until the time is up, but ten of it; gives how many were sent."""
     end = time.monotonic() + SECONDS
     sent = [0]
 
@@ -73,7 +73,7 @@ def fuzz(
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def one(case: Any) -> None:
-        if time.monotonic() > end:
+        if sent[0] >= 10 and time.monotonic() > end:
             return
         change(case)
         try:

@@ -51,6 +51,7 @@ def said(server: Server, name: str, tokens: int = 8) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_callers_in_turn_of_models_of_which_one_fits(tmp_path: Path) -> None:
     with up(tmp_path, {"a": pocket(), "b": pocket()}, memory=ONE) as server:
         began = time.monotonic()
@@ -63,11 +64,12 @@ def test_callers_in_turn_of_models_of_which_one_fits(tmp_path: Path) -> None:
         assert 2 <= starts <= seconds / 3 + 2, "each start serves a batch"
         assert sum(one["pid"] is not None for one in both) == 1
         loaded = next(one for one in both if one["pid"] is not None)
-        assert loaded["last_used"] >= loaded["loaded_at"] > time.time() - 60
-        eventually(lambda: any(one["rss"] > 10**7 for name in "ab" for one in replicas(server, name)), 15)
+        assert loaded["last_used"] >= loaded["loaded_at"] > time.time() - 240
+        eventually(lambda: any(one["rss"] > 10**7 for name in "ab" for one in replicas(server, name)))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_a_busy_one_is_not_cut_and_a_pinned_one_stays(tmp_path: Path) -> None:
     models = {"a": pocket(), "b": pocket(), "p": pocket(pinned=True)}
     with up(tmp_path, models, memory=ONE) as server, concurrent.futures.ThreadPoolExecutor(4) as threads:
@@ -85,6 +87,7 @@ def test_a_busy_one_is_not_cut_and_a_pinned_one_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_ttl_ends_an_engine_and_the_next_call_starts_it(tmp_path: Path) -> None:
     with up(tmp_path, {"a": pocket(ttl=1)}) as server:
         said(server, "a")
@@ -101,11 +104,12 @@ def order(server: Server, words: str) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_orders_under_load_fail_no_request(tmp_path: Path) -> None:
     with up(tmp_path, {"a": pocket(replicas=2)}) as server:
         said(server, "a")
         order(server, "a/load")
-        eventually(lambda: states(server, "a") == ["ready", "ready"], 20)
+        eventually(lambda: states(server, "a") == ["ready", "ready"])
         before = {one["pid"] for one in replicas(server, "a")}
         done = threading.Event()
         answers: list[str] = []
@@ -120,7 +124,7 @@ def test_orders_under_load_fail_no_request(tmp_path: Path) -> None:
                 order(server, "a/restart")
                 assert not before & {one["pid"] for one in replicas(server, "a")}
                 order(server, "a/unload")
-                eventually(lambda: "ready" in states(server, "a"), 20)
+                eventually(lambda: "ready" in states(server, "a"))
             finally:
                 done.set()
             for caller in callers:
@@ -134,6 +138,7 @@ def test_orders_under_load_fail_no_request(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_an_engine_that_never_starts_is_told_of_each_time(tmp_path: Path) -> None:
     words = [sys.executable, "-c", "import sys; sys.exit('RuntimeError: no luck')", "{port}"]
     with up(tmp_path, {"a": {"source": "command", "options": {"command": words}}}) as server:
@@ -141,8 +146,8 @@ def test_an_engine_that_never_starts_is_told_of_each_time(tmp_path: Path) -> Non
             began = time.monotonic()
             status, headers, body = server.chat("a", "hi")
             assert status == 503 and "no luck" in body["error"]["message"], body
-            assert headers["retry-after"] == "5" and time.monotonic() - began < 10
-        eventually(lambda: states(server, "a") == ["off"], 10)
+            assert headers["retry-after"] == "5" and time.monotonic() - began < 40
+        eventually(lambda: states(server, "a") == ["off"])
         assert replicas(server, "a")[0]["restarts"] <= 3
 
 
@@ -165,13 +170,14 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_f
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_who_streams_hears_that_the_model_loads(tmp_path: Path) -> None:
     (tmp_path / "outside.py").write_text(OUTSIDE)
-    command = f"{sys.executable} {tmp_path}/outside.py {{port}} {shlex.quote(str(tmp_path / 'pid'))} 3"
+    command = f"{sys.executable} {tmp_path}/outside.py {{port}} {shlex.quote(str(tmp_path / 'pid'))} 5"
     with up(tmp_path, {"a": {"source": f"command:{command}"}}) as server:
         body = {"model": "a", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
         status, _, data = server.request("POST", "/v1/chat/completions", body)
-        assert status == 200 and re.search(rb"^: queue position 0, loading for [1-3] s$", data, re.MULTILINE), data
+        assert status == 200 and re.search(rb"^: queue position 0, loading for [1-9]\d* s$", data, re.MULTILINE), data
         assert replicas(server, "a")[0]["progress"] == ""
 
 
@@ -188,6 +194,7 @@ def descendants(pid: int) -> set[int]:
     return found - {pid}
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("also", [False, True], ids=["the server", "the server and the runner"])
 def test_after_kill_9_nothing_is_left_and_the_same_home_serves_again(tmp_path: Path, also: bool) -> None:
     (tmp_path / "outside.py").write_text(OUTSIDE)
@@ -206,11 +213,11 @@ def test_after_kill_9_nothing_is_left_and_the_same_home_serves_again(tmp_path: P
         server.process.send_signal(signal.SIGKILL)
         if also:
             os.kill(runner, signal.SIGKILL)
-        server.process.wait(5)
+        server.process.wait(15)
         if not also:
-            eventually(lambda: not any(map(alive, children)), 10)
+            eventually(lambda: not any(map(alive, children)))
         with Server("--config", str(tmp_path / "trunkcall.yaml"), home=tmp_path / "home") as again:
-            eventually(lambda: not any(map(alive, children)), 10)
+            eventually(lambda: not any(map(alive, children)))
             said(again, "a")
             assert said(again, "b") == "hi"
-        eventually(lambda: not alive(int(note.read_text())), 10)
+        eventually(lambda: not alive(int(note.read_text())))

@@ -33,7 +33,7 @@ def test_one_trace_through_two_servers(serve: Serve, tmp_path: Path, free_port: 
             body = {"model": model, "messages": [{"role": "user", "content": SECRET}]}
             assert front.post("/v1/chat/completions", body, traceparent=f"00-{TRACE}-{SPAN}-01")[0] == 200
         front.chat("nobody", "hi")
-        eventually(lambda: len(collector.named("chat x")) >= 4 and collector.named("chat nobody"), 10)
+        eventually(lambda: len(collector.named("chat x")) >= 4 and collector.named("chat nobody"))
         for model in ("u", "t"):
             (asked,) = [span for span in collector.named(f"chat {model}") if span["kind"] == 2]
             tries = [span for span in collector.named(f"chat {model}") if span["kind"] == 3]
@@ -56,7 +56,7 @@ def test_missing_key_of_the_collector_is_told_at_the_start(tmp_path: Path) -> No
         "telemetry: {endpoint: 'http://127.0.0.1:1', headers: {authorization: 'env:NO_SUCH_KEY'}}\n", encoding="utf-8"
     )
     server = Server("--config", str(settings), "--no-pocket", home=tmp_path / "home")
-    assert server.process.wait(20) != 0
+    assert server.process.wait(50) != 0
     server.stop()
     assert "NO_SUCH_KEY" in server.output
     assert "Traceback" not in server.output

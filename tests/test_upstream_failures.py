@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
-from running import Server, eventually
+from running import Server, eventually, reserved_port
 
 Serve = Callable[..., Server]
 Behaviour = Callable[[socket.socket], None]
@@ -28,7 +28,10 @@ ANSWER = {
     "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4},
 }
 KUWA_WORD = b"Error occurred. Please consult support."
-LIMITS = "{first_byte_timeout: 0.4, idle_timeout: 0.4}"
+LIMITS = "{first_byte_timeout: 15, idle_timeout: 15}"
+SHORT = "{first_byte_timeout: 0.4, idle_timeout: 0.4}"
+"""Where nothing that is well must be in time."""
+IDLE = "{first_byte_timeout: 15, idle_timeout: 0.4}"
 
 
 class Upstream:
@@ -54,7 +57,7 @@ class Upstream:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection:
-            connection.settimeout(10)
+            connection.settimeout(40)
             try:
                 while self._read(connection):
                     self.asked += 1
@@ -121,7 +124,7 @@ def resets(connection: socket.socket) -> None:
 
 
 def silent(connection: socket.socket) -> None:
-    time.sleep(1.5)
+    time.sleep(30)
 
 
 def refusal(status: str, *lines: str) -> Behaviour:
@@ -197,7 +200,11 @@ def asked(server: Server, name: str = "u", **more: Any) -> tuple[int, dict[str, 
 
 
 def story(server: Server) -> dict[str, Any]:
-    found: dict[str, Any] = server.get("/admin/requests?limit=1")["requests"][0]
+    def ended() -> dict[str, Any] | None:
+        found: dict[str, Any] = server.get("/admin/requests?limit=1")["requests"][0]
+        return found if found["state"] == "ended" else None
+
+    found: dict[str, Any] = eventually(ended)
     return found
 
 
@@ -205,7 +212,8 @@ def story(server: Server) -> dict[str, Any]:
 def test_bad_upstream_alone(serve: Serve, upstream: Any, tmp_path: Path, what: str) -> None:
     behave, status, words, by, state, failures = BAD[what]
     one = upstream(behave)
-    server = serve(*settings_file(tmp_path, f"models: {{u: {model([source(one.url)])}}}\n"))
+    limits = SHORT if behave is silent else LIMITS
+    server = serve(*settings_file(tmp_path, f"models: {{u: {model([source(one.url)], limits)}}}\n"))
     told = asked(server)
     assert (told[0], told[1]["x-trunkcall-failed-by"]) == (status, by), told
     assert words in told[2]
@@ -220,6 +228,7 @@ def test_bad_upstream_alone(serve: Serve, upstream: Any, tmp_path: Path, what: s
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("lane", ["forwarded", "translated"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_bad_one_of_two_is_not_noticed(
@@ -227,7 +236,8 @@ def test_bad_one_of_two_is_not_noticed(
 ) -> None:
     """Each kind of failure is a model whose first replica fails so, and whose second is well."""
     good = serve("--model", "x=debug", "--no-pocket")
-    options = LIMITS if lane == "forwarded" else LIMITS[:-1] + ", normalise: true}"
+    limits = LIMITS.replace("15", "5")
+    options = limits if lane == "forwarded" else limits[:-1] + ", normalise: true}"
     bad = {name: source(upstream(row[0]).url) for name, row in BAD.items()}
     bad["refuses"] = source(f"http://127.0.0.1:{free_port}/v1")
     models = "\n".join(
@@ -277,7 +287,7 @@ BREAKS: dict[str, Behaviour] = {
 @pytest.mark.parametrize("what", BREAKS)
 def test_stream_that_breaks_is_told_in_the_stream(serve: Serve, upstream: Any, tmp_path: Path, what: str) -> None:
     one = upstream(BREAKS[what])
-    server = serve(*settings_file(tmp_path, f"models: {{u: {model([source(one.url)])}}}\n"))
+    server = serve(*settings_file(tmp_path, f"models: {{u: {model([source(one.url)], IDLE)}}}\n"))
     status, _, text = asked(server, stream=True)
     frames = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
     assert status == 200
@@ -298,9 +308,9 @@ def test_breaker_opens_fails_at_once_and_closes_again(serve: Serve, upstream: An
     assert "status 500" in text
     assert one.asked < 11
     one.behave = well
-    eventually(lambda: breakers(server)[0]["state"] == "half_open", 5)
+    eventually(lambda: breakers(server)[0]["state"] == "half_open")
     assert asked(server)[0] == 200
-    assert breakers(server) == [{"state": "closed", "seconds": 0.0, "failures": 0, "why": ""}]
+    eventually(lambda: breakers(server) == [{"state": "closed", "seconds": 0.0, "failures": 0, "why": ""}])
 
 
 @pytest.mark.slow
@@ -312,11 +322,11 @@ def test_one_that_is_tried_again_takes_others_once_it_speaks(
     options = "{}" if lane == "forwarded" else "{normalise: true}"
     server = serve(*settings_file(tmp_path, f"models: {{u: {model([source(one.url)], options)}}}\n"))
     assert all(asked(server)[0] >= 500 for _ in range(5))
-    assert breakers(server)[0]["state"] == "open"
+    assert breakers(server)[0]["state"] != "closed"
     go_on = threading.Event()
 
     def waits(connection: socket.socket) -> None:
-        assert go_on.wait(10)
+        assert go_on.wait(40)
         last = b"data: [DONE]\n\n"
         connection.sendall(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last))
 
@@ -332,7 +342,7 @@ def test_one_that_is_tried_again_takes_others_once_it_speaks(
     finally:
         go_on.set()
         for caller in callers:
-            caller.join(10)
+            caller.join(30)
     assert [status for status, _, _ in told] == [200] * 3
 
 
@@ -347,7 +357,7 @@ def test_callers_mistakes_are_not_the_upstreams(serve: Serve, upstream: Any, tmp
 
 def test_deadline_leaves_no_room_for_a_second_try(serve: Serve, upstream: Any, tmp_path: Path) -> None:
     one, two = upstream(silent), upstream(well)
-    server = serve(*settings_file(tmp_path, f"models: {{u: {model([source(one.url), source(two.url)])}}}\n"))
+    server = serve(*settings_file(tmp_path, f"models: {{u: {model([source(one.url), source(two.url)], SHORT)}}}\n"))
     body = {"model": "u", "messages": []}
     status, _, _ = server.request("POST", "/v1/chat/completions", body, {"x-trunkcall-timeout": "0.6"})
     assert status in (408, 504)
@@ -447,7 +457,7 @@ def test_numbers_of_64_bits_and_more(serve: Serve, upstream: Any, tmp_path: Path
 
 def test_all_bad_in_the_words_of_each_protocol(serve: Serve, upstream: Any, tmp_path: Path) -> None:
     both = [upstream(refusal("500 Oops")) for _ in range(2)]
-    tgi, kuwa = _free_port(), _free_port()
+    tgi, kuwa = reserved_port(), reserved_port()
     listen = f"listen: [127.0.0.1:0, {{port: {tgi}, apis: [tgi]}}, {{port: {kuwa}, apis: [kuwa_executor]}}]"
     models = f"models: {{u: {model([source(one.url) for one in both])}}}"
     server = serve(*settings_file(tmp_path, f"{listen}\n{models}\n"))
@@ -477,7 +487,7 @@ def test_all_bad_in_the_words_of_each_protocol(serve: Serve, upstream: Any, tmp_
 
 
 def test_aliases_and_stand_ins_in_each_protocol(serve: Serve, tmp_path: Path, free_port: int) -> None:
-    kuwa, fastchat, old = _free_port(), _free_port(), _free_port()
+    kuwa, fastchat, old = reserved_port(), reserved_port(), reserved_port()
     listen = (
         f"listen: [127.0.0.1:0, {{port: {kuwa}, apis: [kuwa_kernel]}}, {{port: {fastchat}, apis: [fastchat_controller]}},"
         f" {{port: {old}, apis: [fastchat_openai]}}]"
@@ -512,7 +522,7 @@ def test_aliases_and_stand_ins_in_each_protocol(serve: Serve, tmp_path: Path, fr
                 head,
                 text,
             )
-            found = eventually(lambda: next((s for s in [story(server)] if s["state"] == "ended"), None))
+            found = story(server)
             assert (found["model"], found["replica"], found["error"]) == ("small", "small/0", ""), (path, found)
             assert "fallback of " in found["why"], (path, found)
     for port, path, body in (
@@ -520,18 +530,12 @@ def test_aliases_and_stand_ins_in_each_protocol(serve: Serve, tmp_path: Path, fr
         (fastchat, "/list_models", b""),
         (kuwa, "/v1.0/worker/list", None),
     ):
-        with urlopen(f"http://127.0.0.1:{port}{path}", body, timeout=20) as answer:
+        with urlopen(f"http://127.0.0.1:{port}{path}", body, timeout=50) as answer:
             assert b'"large"' in answer.read(), path
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _post(port: int, path: str, body: bytes, kind: str) -> tuple[int, str, bytes]:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=50) as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}"
         connection.sendall(head.encode() + b"\r\n\r\n" + body)
         received = b""

@@ -21,7 +21,7 @@ def chromium() -> Generator[Browser]:
     if PROGRAM is None:
         pytest.skip("NO BROWSER: install chromium, or name one in TRUNKCALL_CHROMIUM")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=PROGRAM, args=ARGUMENTS, timeout=30_000)
+        browser = playwright.chromium.launch(executable_path=PROGRAM, args=ARGUMENTS, timeout=50_000)
         try:
             yield browser
         finally:

@@ -20,7 +20,7 @@ class WorkerChild:
     """A worker that has reported; its output goes to the test's own stderr. always: fields of each request."""
 
     def __init__(
-        self, spec: LaunchSpec, *, env: dict[str, str] | None = None, limit: float = 30, **always: Any
+        self, spec: LaunchSpec, *, env: dict[str, str] | None = None, limit: float = 50, **always: Any
     ) -> None:
         self.spec = spec
         self.always = always
@@ -86,7 +86,7 @@ class WorkerChild:
         """How many slots are at work."""
         return sum(slot["is_processing"] for slot in json.loads(self.call("/slots")[2]))
 
-    def wait_busy(self, count: int, limit: float = 10.0) -> float:
+    def wait_busy(self, count: int, limit: float = 15.0) -> float:
         """Wait until so many slots are at work; gives the seconds that took."""
         began = time.monotonic()
         while self.busy() != count:
@@ -94,7 +94,7 @@ class WorkerChild:
             time.sleep(0.002)
         return time.monotonic() - began
 
-    def stop(self, number: int = signal.SIGTERM, limit: float = 20.0) -> int:
+    def stop(self, number: int = signal.SIGTERM, limit: float = 40.0) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:

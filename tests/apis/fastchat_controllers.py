@@ -70,7 +70,11 @@ class Worker:
 
     async def _status(self, exchange: Exchange) -> None:
         await self._note(exchange)
-        await asyncio.sleep(self.pause)
+        watch = exchange.when_gone(exchange.cancel)
+        try:
+            await asyncio.sleep(self.pause)
+        finally:
+            watch.close()
         told = json.dumps({"model_names": self.names, "speed": self.speed, "queue_length": self.queue}).encode()
         await exchange.respond(Response(self.code, told if self.status is None else self.status))
 

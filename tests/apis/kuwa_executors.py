@@ -252,7 +252,7 @@ async def kernel_at(kernel: Kernel, port: int = 0) -> AsyncIterator[Listening]:
         await listening.aclose()
 
 
-async def until(check: Callable[[], Any], limit: float = 5.0) -> None:
+async def until(check: Callable[[], Any], limit: float = 20.0) -> None:
     """Wait until `check()` is true."""
     async with asyncio.timeout(limit):
         while not check():

@@ -86,6 +86,10 @@ class Kernel:
     async def write(self, data: Any, **more: str) -> Reply:
         return await self.post("worker/debug", data=msgspec.json.encode(data).decode(), **more)
 
+    def keep_unused(self, seconds: float) -> None:
+        """From now on a reservation may stay unused for so long."""
+        self.api._reservations._seconds = seconds  # pyright: ignore[reportPrivateUsage]
+
     async def command(self, path: str, command: Any) -> tuple[int, dict[str, str]]:
         body = command if isinstance(command, bytes) else msgspec.json.encode(command)
         reply = await ask(self.url, "POST", f"/v1.0/worker/{path}", body, b"content-type: application/json\r\n")
@@ -145,7 +149,7 @@ class Stream:
     async def end(self) -> str:
         """Wait for the end of the answer."""
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await self._task
         finally:
             await self.leave()

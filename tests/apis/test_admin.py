@@ -64,7 +64,7 @@ class Caller:
 def events(server: Server, path: str) -> Iterator[Callable[[str], Any]]:
     """A stream of server-sent events: gives a way to wait for the next of a kind."""
     split = urlsplit(server.url)
-    connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=20)
+    connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=60)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -87,6 +87,7 @@ def events(server: Server, path: str) -> Iterator[Callable[[str], Any]]:
         connection.close()
 
 
+@pytest.mark.timeout(300)
 def test_each_operation_of_the_description_is_there_and_answers_as_described(
     serve: Callable[..., Server], tmp_path: Path
 ) -> None:
@@ -108,7 +109,7 @@ def test_each_operation_of_the_description_is_there_and_answers_as_described(
     assert server.chat("pocket", "Who are you?")[0] == 200
     pid = call("GET", "/admin/models/pocket")["replicas"][0]["pid"]
     call("POST", "/admin/models/pocket/restart", {"replica": "pocket/0"})
-    eventually(lambda: call("GET", "/admin/models/pocket")["replicas"][0]["pid"] not in (pid, None), 20)
+    eventually(lambda: call("GET", "/admin/models/pocket")["replicas"][0]["pid"] not in (pid, None), 60)
     call("POST", "/admin/models/pocket/drain")
     assert server.chat("pocket", "Who are you?")[0] == 503
     call("POST", "/admin/models/pocket/restart", {})
@@ -117,7 +118,7 @@ def test_each_operation_of_the_description_is_there_and_answers_as_described(
     call("POST", "/admin/models/pocket/load", {})
     assert server.chat("pocket", "Who are you?")[0] == 200
     call("POST", "/admin/models/pocket/unload", {})
-    assert eventually(lambda: call("GET", "/admin/models/pocket")["replicas"][0]["state"] == "off")
+    assert eventually(lambda: call("GET", "/admin/models/pocket")["replicas"][0]["state"] == "off", 60)
 
     # Before one is added
     (found,) = call("POST", "/admin/probe", {"url": server.url})["found"]
@@ -308,7 +309,7 @@ def test_a_running_request_has_a_story_and_its_tokens_count(serve: Callable[...,
     server = serve("--no-pocket", "--model", "slow=debug:0.02")
     call = Caller(server)
     split = urlsplit(server.url)
-    connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=20)
+    connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=60)
     body = {"model": "slow", "messages": [{"role": "user", "content": "word " * 2000}], "stream": True}
     connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
     try:
@@ -347,12 +348,13 @@ def test_events_tell_what_happens_and_only_what_is_asked_for(serve: Callable[...
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_listener_that_does_not_read_is_told_what_it_missed_and_holds_up_nobody(serve: Callable[..., Server]) -> None:
     server = serve("--no-pocket", "--model", "echo=debug")
     split = urlsplit(server.url)
     slow = socket.socket()
     try:
-        slow.settimeout(20)
+        slow.settimeout(60)
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect((split.hostname or "", split.port or 0))
         slow.sendall(b"GET /admin/events?kinds=request HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -363,7 +365,7 @@ def test_a_listener_that_does_not_read_is_told_what_it_missed_and_holds_up_nobod
         for one in askers:
             one.start()
         for one in askers:
-            one.join(40)
+            one.join(200)
         assert not any(one.is_alive() for one in askers)
         received = b""
         while not re.search(rb'event: missed\r?\ndata: {"count":[1-9]', received):
@@ -378,7 +380,7 @@ def test_a_listener_that_does_not_read_is_told_what_it_missed_and_holds_up_nobod
 def ask(server: Server, model: str, times: int) -> None:
     """Ask so often over one connection."""
     split = urlsplit(server.url)
-    connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=20)
+    connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=60)
     body = json.dumps({"model": model, "messages": []})
     for _ in range(times):
         connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
@@ -387,11 +389,12 @@ def ask(server: Server, model: str, times: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_logs_are_followed_over_the_end_of_a_process(serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve("--no-pocket")
     call = Caller(server)
     call("POST", "/admin/models", {"name": "chatty", **chatty(tmp_path), "replicas": 2}, status=201)
-    eventually(lambda: [log for log in call("GET", "/admin/logs/chatty/1")["logs"] if len(log["lines"]) > 5], 20)
+    eventually(lambda: [log for log in call("GET", "/admin/logs/chatty/1")["logs"] if len(log["lines"]) > 5], 60)
     with events(server, "/admin/logs/chatty/1?follow=true&lines=2") as following:
         lines = [following("line") for _ in range(12)]
         assert {line["replica"] for line in lines} == {"chatty/1"}
@@ -407,7 +410,7 @@ def test_logs_are_followed_over_the_end_of_a_process(serve: Callable[..., Server
     def lengths() -> list[tuple[str, int]]:
         return [(one["replica"], len(one["lines"])) for one in call("GET", "/admin/logs/chatty?lines=3")["logs"]]
 
-    assert eventually(lambda: lengths() == [("chatty/0", 3), ("chatty/1", 3)])
+    assert eventually(lambda: lengths() == [("chatty/0", 3), ("chatty/1", 3)], 60)
     assert server.stop() == 0
 
 

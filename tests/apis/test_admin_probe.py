@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from hub_server import running_hub
-from running import Server
+from running import Server, reserved_port
 
 import trunkcall
 from trunkcall.pocket import gguf_path
@@ -74,11 +74,7 @@ def strange() -> Iterator[Callable[[], Strange]]:
 
 
 def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
+    return [reserved_port() for _ in range(count)]
 
 
 def probed(server: Server, url: str, key: str = "") -> Any:
@@ -93,6 +89,7 @@ def refused(server: Server, path: str, body: Any) -> tuple[str, str]:
     return told["error"]["param"], told["error"]["message"]
 
 
+@pytest.mark.timeout(180)
 def test_each_kind_of_server_is_recognised_and_what_it_offers_can_be_added(
     serve: Callable[..., Server], tmp_path: Path
 ) -> None:
@@ -131,6 +128,7 @@ def test_each_kind_of_server_is_recognised_and_what_it_offers_can_be_added(
         assert server.chat(name, "hello")[2]["choices"][0]["message"]["content"] == "hello", source
 
 
+@pytest.mark.timeout(180)
 def test_who_wants_a_key_says_so_and_a_reference_opens(serve: Callable[..., Server], tmp_path: Path) -> None:
     closed = serve("--no-pocket", "--model", "echo=debug", env={"TRUNKCALL_KEYS": "env:BOSS", "BOSS": "sk-its-key"})
     (tmp_path / "key").write_text("sk-its-key\n")
@@ -218,6 +216,7 @@ def test_what_cannot_be_asked_is_refused_with_the_field(serve: Callable[..., Ser
         assert (found, words in message) == (param, True), (body, found, message)
 
 
+@pytest.mark.timeout(180)
 def test_what_a_model_costs_is_what_its_replica_is_expected_to_take(serve: Callable[..., Server]) -> None:
     server = serve("--model", "echo=debug")
     replica = server.get("/admin/models/pocket")["replicas"][0]

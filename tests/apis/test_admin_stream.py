@@ -46,7 +46,7 @@ class Reader:
 
 async def run(reader: Reader, take: Callable[[], bytes] = bytes, **more: Any) -> None:
     asked: dict[str, Any] = {"ended": lambda: False, "look_seconds": 0.01, **more}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await stream(reader, take, asyncio.Event(), **asked)  # type: ignore[arg-type]
 
 

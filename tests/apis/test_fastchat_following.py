@@ -53,7 +53,7 @@ class Room:
             yield
         finally:
             task.cancel()
-            await asyncio.wait({task}, timeout=5)
+            await asyncio.wait({task}, timeout=20)
             assert task.cancelled()
             await self.registry.aclose()
 
@@ -70,7 +70,7 @@ async def room(url: str = "", *, once: bool = False) -> AsyncIterator[Room]:
 
 
 async def eventually(check: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not check():
             await asyncio.sleep(0.01)
 
@@ -124,7 +124,7 @@ async def test_who_leaves_does_not_take_the_answer_along() -> None:
         second = asyncio.create_task(it.following.look())
         await asyncio.sleep(0)
         first.cancel()
-        await asyncio.wait_for(second, 10)
+        await asyncio.wait_for(second, 20)
         assert it.names == ["tinyrand"]
 
 

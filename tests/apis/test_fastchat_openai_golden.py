@@ -16,7 +16,7 @@ import pytest
 from apis.fastchat_openai_peers import peer
 from apis.fastchat_openai_started import Api, started
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 GOLDEN: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "protocols/data/fastchat_openai/transcripts.json").read_text(encoding="utf-8")

@@ -30,7 +30,7 @@ async def registered(url: str, status: list[Status], *, beat: float = 0.03) -> A
         yield registration
     finally:
         task.cancel()
-        await asyncio.wait({task}, timeout=5)
+        await asyncio.wait({task}, timeout=20)
         await registration.leave()
 
 
@@ -60,23 +60,22 @@ async def test_new_names_are_told_before_the_next_beat_is_due() -> None:
         assert controller.routes_told == ["register_worker"]
 
 
-async def test_a_controller_that_comes_late_goes_and_comes_back(caplog: pytest.LogCaptureFixture) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+async def test_a_controller_that_comes_late_goes_and_comes_back(
+    caplog: pytest.LogCaptureFixture, free_port: int
+) -> None:
     controller = Controller()
     log.addHandler(caplog.handler)
     caplog.set_level(logging.INFO, log.name)
     try:
-        async with registered(f"http://127.0.0.1:{port}/", [Status(("m",))]):
+        async with registered(f"http://127.0.0.1:{free_port}/", [Status(("m",))]):
             await until(lambda: "--no-register" in caplog.text)
             for _ in range(2):
                 controller.known.clear()
-                async with controller_at(controller, port):
+                async with controller_at(controller, free_port):
                     await until(lambda: ADDRESS in controller.known)
                 await until(lambda: caplog.text.count("cannot be told") > 1)
             controller.garbage = True
-            async with controller_at(controller, port):
+            async with controller_at(controller, free_port):
                 controller.status = 500
                 await until(lambda: len(controller.told) > 5)
         assert "answers again" in caplog.text

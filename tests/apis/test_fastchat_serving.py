@@ -129,8 +129,7 @@ async def test_calls_over_the_limit_wait_and_are_told() -> None:
     backend.go.clear()
     async with worker({"m": backend}, slots=2) as running:
         calls = [asyncio.create_task(running.frames(**ASKED)) for _ in range(5)]
-        await until(lambda: len(running.dispatch.pools["m"].queue) == 3)
-        assert backend.running == 2
+        await until(lambda: len(running.dispatch.pools["m"].queue) == 3 and backend.running == 2)
         assert (await running.told("worker_get_status"))["queue_length"] == 5
         # Asking how it is takes no slot.
         assert (await running.told("count_token", {"model": "m", "prompt": "a"}))["count"] == 1

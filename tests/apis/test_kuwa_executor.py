@@ -206,6 +206,7 @@ async def test_a_caller_that_left_gives_its_slot_to_the_next() -> None:
         call = await start(running, backend)
         call.cancel()
         await asyncio.gather(call, return_exceptions=True)
+        await until(lambda: not backend.running)
         following = await start(running, backend)
         backend.go.set()
         assert (await following).text == "ab"
@@ -475,6 +476,7 @@ models:
 """
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("how", ["shutdown", "SIGTERM", "SIGINT"])
 async def test_a_whole_server_registers_and_leaves(how: str, tmp_path: Path, free_port: int) -> None:
     kernel = Kernel()
@@ -489,19 +491,15 @@ async def test_a_whole_server_registers_and_leaves(how: str, tmp_path: Path, fre
             if how == "shutdown":
                 reply = await ask(url, "GET", "/shutdown")
                 assert (reply.status, reply.body) == (200, b'{"msg":"Shutting down..."}')
-                await until(lambda: server.process.poll() is not None, 15)
+                await until(lambda: server.process.poll() is not None, 40)
                 assert server.process.returncode == 0
             else:
                 assert await asyncio.to_thread(server.stop, getattr(signal, how)) == 0
         finally:
             await asyncio.to_thread(server.stop)
-    assert kernel.seen == [
-        f"register one {url}/chat",
-        f"register one {url}/chat/2",
-        f"register two {url}/chat",
-        f"register two {url}/chat/2",
-        f"unregister one {url}/chat",
-        f"unregister two {url}/chat",
-    ]
+    registered = [f"register {code} {url}/chat{place}" for code in ("one", "two") for place in ("", "/2")]
+    # Where it lived for long it has registered more than once.
+    assert kernel.seen[:4] == registered and set(kernel.seen[4:-2]) <= set(registered)
+    assert kernel.seen[-2:] == [f"unregister one {url}/chat", f"unregister two {url}/chat"]
     assert kernel.known == []
     assert [f"Unregistered {code} from kernel." in server.output for code in ("one", "two")] == [True, True]

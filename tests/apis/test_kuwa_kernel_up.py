@@ -18,7 +18,7 @@ import pytest
 from apis.kuwa_executors import until
 from apis.kuwa_kernels import FORM, IDLE, Executor, Stream, ask
 from backends.kuwa_peers import listening
-from running import Server, eventually
+from running import Server, eventually, reserve
 
 from trunkcall.core.errors import ServingError
 from trunkcall.protocols.forms import emit_form
@@ -51,7 +51,7 @@ async def idle(url: str, name: str) -> int:
 
 
 async def until_idle(url: str, name: str, count: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await idle(url, name) != count:
             await asyncio.sleep(0.05)
 
@@ -78,6 +78,7 @@ async def test_what_registers_is_a_model_everywhere(serve: Callable[..., Server]
         assert status == 404
 
 
+@pytest.mark.timeout(240)
 async def test_kernel_killed_and_started_again_under_twenty_streams(
     serve: Callable[..., Server], free_port: int, tmp_path: Path
 ) -> None:
@@ -113,11 +114,10 @@ async def begin(url: str, count: int) -> list[Stream]:
 
 
 @pytest.fixture
-def second_port(free_port: int) -> int:
+def second_port() -> Iterator[int]:
     """Another free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with reserve() as held:
+        yield int(held.getsockname()[1])
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def ended(child: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         if child.poll() is None:
             child.kill()
-        child.wait(10)
+        child.wait(30)
 
 
 @asynccontextmanager
@@ -159,7 +159,7 @@ async def with_original(
     with original(edition, ports[1], url, "debug") as child:
         await until_idle(url, "debug", 1)
         # It registers before it listens.
-        await asyncio.to_thread(eventually, lambda: listens(ports[1]), 20)
+        await asyncio.to_thread(eventually, lambda: listens(ports[1]), 60)
         yield url, child
 
 
@@ -169,6 +169,7 @@ def listens(port: int) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("edition", ["0.1.0", "newest"])
 async def test_the_original_executor_streams_aborts_and_leaves(
     edition: str, serve: Callable[..., Server], free_port: int, second_port: int
@@ -198,6 +199,7 @@ async def test_the_original_executor_streams_aborts_and_leaves(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("edition", ["0.1.0", "newest"])
 async def test_the_original_executor_killed_in_the_middle_and_started_again(
     edition: str, serve: Callable[..., Server], free_port: int, second_port: int
@@ -212,12 +214,13 @@ async def test_the_original_executor_killed_in_the_middle_and_started_again(
         assert got.startswith("xxxxx") and got.endswith("<<</WARNING>>>")
         assert await idle(url, "debug") == 1
         with original(edition, second_port, url, "debug"):
-            await asyncio.to_thread(eventually, lambda: listens(second_port), 20)
+            await asyncio.to_thread(eventually, lambda: listens(second_port), 60)
             assert await word(url, "worker/schedule", **ids) == "READY"
             assert await Stream(url, input=HELLO, **ids).end() == "hello"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_our_executor_at_the_original_kernel(free_port: int, second_port: int, tmp_path: Path) -> None:
     if KERNEL not in os.environ:
         pytest.skip(f"set {KERNEL} to the newest original's kuwa-kernel program")
@@ -229,19 +232,19 @@ async def test_our_executor_at_the_original_kernel(free_port: int, second_port: 
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     env = {**os.environ, "TRUNKCALL_HOME": str(tmp_path / "home")}
     with ended(await asyncio.to_thread(subprocess.Popen, kernel, cwd=tmp_path, **quiet)):
-        await asyncio.to_thread(eventually, lambda: listens(free_port), 20)
+        await asyncio.to_thread(eventually, lambda: listens(free_port), 60)
         with ended(await asyncio.to_thread(subprocess.Popen, ours, env=env, **quiet)) as child:
-            await asyncio.to_thread(eventually, lambda: listens(second_port), 20)
+            await asyncio.to_thread(eventually, lambda: listens(second_port), 60)
             await at_the_original(url, 2)
             child.send_signal(signal.SIGTERM)
-            assert await asyncio.to_thread(child.wait, 20) == 0
+            assert await asyncio.to_thread(child.wait, 60) == 0
         page = (await ask(url, "GET", "/v1.0/worker/debug")).text
         assert "READY" not in page, "it has taken leave"
 
 
 async def at_the_original(url: str, limit: int) -> None:
     """Fill the executor's slots through the kernel, all at once, and see the next one refused."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await ask(url, "GET", "/v1.0/worker/debug")).text.count("READY") < limit:
             await asyncio.sleep(0.1)
     streams: list[Stream] = []

@@ -362,12 +362,15 @@ async def test_silence_is_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     speaker = Speaker("x")
     speaker.go.clear()
     async with tgi(speaker) as running:
-        task = asyncio.create_task(running.generate(path="/generate_stream"))
-        await asyncio.sleep(0.3)
-        speaker.go.set()
-        reply = await task
-        assert reply.body.startswith(b":\n\n:\n\n")
-        assert [event["token"]["text"] for event in events_of(reply.body.replace(b":\n\n", b""))] == ["x", ""]
+        client, body = Client(running.url), b""
+        async with client.request(b"POST", b"/generate_stream", JSON, b'{"inputs":"a b c"}') as answer:
+            async for piece in answer:
+                body += piece
+                if body.startswith(b":\n\n:\n\n"):
+                    speaker.go.set()
+        await client.aclose()
+        assert body.startswith(b":\n\n:\n\n")
+        assert [event["token"]["text"] for event in events_of(body.replace(b":\n\n", b""))] == ["x", ""]
         speaker.go.clear()
         task = asyncio.create_task(running.generate())
         await asyncio.sleep(0.2)

@@ -26,7 +26,7 @@ def serve_as_vllm(serve: Serve, folder: Path, port: int, **environment: str) -> 
     path.write_text(json.dumps(settings))
     server = serve("--config", str(path), env={"TRUNKCALL_VLLM": str(stand_in.program(folder, "vllm")), **environment})
     server.url = f"http://127.0.0.1:{port}"
-    eventually(lambda: server.request("GET", "/health")[0] == 200, 20)
+    eventually(lambda: server.request("GET", "/health")[0] == 200, 45)
     return server
 
 

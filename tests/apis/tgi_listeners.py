@@ -168,7 +168,7 @@ class Tgis:
             yield
         finally:
             task.cancel()
-            await asyncio.wait({task}, timeout=5)
+            await asyncio.wait({task}, timeout=20)
             await client.aclose()
 
 

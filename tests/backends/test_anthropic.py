@@ -134,7 +134,7 @@ async def test_leaving_closes_the_connection(claude: Peer, backend: Anthropic) -
     async with backend.open(asked(), meter) as events:
         await anext(events)
         await anext(events)
-    await asyncio.wait_for(claude.left.wait(), 5)
+    await asyncio.wait_for(claude.left.wait(), 20)
 
 
 async def test_health(claude: Peer, backend: Anthropic) -> None:

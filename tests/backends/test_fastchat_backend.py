@@ -101,7 +101,7 @@ async def forwarded(backend: FastChat, route: str, body: bytes, noted: Meter | N
 
 
 async def until(check: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not check():
             await asyncio.sleep(0.005)
 

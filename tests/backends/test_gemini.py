@@ -183,7 +183,7 @@ async def test_leaving_closes_the_connection(google: Peer, backend: Gemini, piec
     async with backend.open(asked(), meter) as events:
         for _ in range(pieces):
             await anext(events)
-    await asyncio.wait_for(google.left.wait(), 5)
+    await asyncio.wait_for(google.left.wait(), 20)
 
 
 async def test_health(google: Peer, backend: Gemini) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from backends.clock import Clock
 from backends.kuwa_peers import Executor, Kernel, listening
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkcall.backends import kuwa_endpoint
+from trunkcall.backends import kuwa_endpoint, patience
 from trunkcall.backends.kuwa import connect
 from trunkcall.backends.kuwa_stream import Pieces, passed_headers
 from trunkcall.core.errors import ServingError
@@ -241,7 +242,8 @@ async def test_a_busy_executor_is_asked_again(lane: str) -> None:
 @pytest.mark.parametrize(
     "fake", [lambda: Executor(busy=1000), lambda: Kernel(slots=0), lambda: Kernel(BUSY_BODY.encode())]
 )
-async def test_patience_ends(fake: Callable[[], Executor | Kernel], lane: str) -> None:
+async def test_patience_ends(fake: Callable[[], Executor | Kernel], lane: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "asyncio", Clock())
     peer = fake()
     async with backend_of(peer, patience=0.2) as backend:
         error = await failure_of(backend, lane)
@@ -472,7 +474,7 @@ async def test_a_kernel_that_does_not_answer_keeps_no_leaving_caller() -> None:
         while "READY" not in kernel.seen:
             await asyncio.sleep(0.002)
         asking.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             with pytest.raises(asyncio.CancelledError):
                 await asking
         while kernel.held:

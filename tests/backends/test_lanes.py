@@ -220,7 +220,7 @@ async def test_replica_given_up_while_it_is_asked_may_be_replaced_by_another() -
         backend = OpenAI(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", "m")
         body = json.dumps({"model": "m", "messages": HELLO}).encode()
         asking = asyncio.create_task(forwarded(backend, "/chat/completions", body, False))
-        await asyncio.wait_for(accepted.wait(), 5)
+        await asyncio.wait_for(accepted.wait(), 20)
         await backend.aclose()
         with pytest.raises(ServingError) as caught:
             await asking

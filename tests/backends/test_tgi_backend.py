@@ -170,7 +170,7 @@ async def test_leaving_stops_the_work() -> None:
             async for event in told:
                 if isinstance(event, Text):
                     break
-        await asyncio.wait_for(peer.hold.wait(), 5)
+        await asyncio.wait_for(peer.hold.wait(), 20)
 
 
 ERRORS: list[tuple[int, bytes, str, str, str]] = [

@@ -49,7 +49,7 @@ def cli(environ: dict[str, str], work: Path) -> Run:
             input=input,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             cwd=work,
             env={**environ, **more},
         )
@@ -196,7 +196,7 @@ def server() -> Iterator[AdminServer]:
         finally:
             running.stopped.set()
             running.shutdown()
-            thread.join(10)
+            thread.join(30)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Server
+from running import Server, eventually
 
 from trunkcall.home import Home
 
@@ -19,6 +19,7 @@ def used(cli: Any, **more: str) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_a_running_server_is_saved_and_moves_to_another_home(
     cli: Any, home: Home, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
@@ -26,8 +27,7 @@ def test_a_running_server_is_saved_and_moves_to_another_home(
     assert cli("models", "add", "added", "debug").returncode == 0
     for _ in range(5):
         server.chat("m", "one two three")
-    before = used(cli)
-    assert before[0]["requests"] == 5
+    before = eventually(lambda: [rows for rows in [used(cli)] if rows and rows[0]["requests"] == 5], 40)[0]
     file = tmp_path / "saved.tar.gz"
     saved = cli("backup", str(file))
     assert saved.returncode == 0, saved.stderr
@@ -46,6 +46,7 @@ def test_a_running_server_is_saved_and_moves_to_another_home(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_a_backup_holds_no_secret(cli: Any, tmp_path: Path) -> None:
     made = cli("keys", "create", "alice")
     assert made.returncode == 0, made.stderr

@@ -17,6 +17,8 @@ from store.postgresql import running_cluster
 from trunkcall.home import Home
 from trunkcall.pocket import gguf_path
 
+pytestmark = pytest.mark.timeout(180)
+
 KNOWN = {
     "the shipped model",
     "Python",
@@ -114,9 +116,9 @@ def test_a_mistake_in_the_settings(cli: Any, work: Path) -> None:
 
 
 @pytest.mark.slow
-def test_addresses(cli: Any, home: Home, work: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_addresses(cli: Any, home: Home, work: Path, free_port: int) -> None:
+    port = free_port
+    with socket.create_server(("127.0.0.1", port)):
         (work / "trunkcall.yaml").write_text(f"listen: {port}")
         what = f"address 127.0.0.1:{port}"
         findings, _ = asked(cli, code=1)

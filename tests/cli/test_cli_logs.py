@@ -15,7 +15,7 @@ from running import Server, eventually
 
 from trunkcall.home import Home
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def test_the_last_lines_and_those_that_come(
@@ -28,7 +28,7 @@ def test_the_last_lines_and_those_that_come(
     serve("--no-pocket", "--config", str(tmp_path / "trunkcall.yaml"), home=home.path)
 
     lines = eventually(
-        lambda: found if len(found := cli("logs", "chatty", "-n", "3").stdout.splitlines()) == 3 else None, 20
+        lambda: found if len(found := cli("logs", "chatty", "-n", "3").stdout.splitlines()) == 3 else None, 60
     )
     assert all(line.startswith("\\x1b[31m") for line in lines), "nothing that a terminal would obey"
     assert cli("logs", "echo").stdout.startswith("echo has written nothing")
@@ -43,7 +43,7 @@ def test_the_last_lines_and_those_that_come(
             numbers = [int(child.stdout.readline().split()[-1]) for _ in range(5)]
             assert numbers == list(range(numbers[0], numbers[0] + 5))
             child.send_signal(2)
-            assert child.wait(10) == 130
+            assert child.wait(30) == 130
             assert child.stderr is not None and child.stderr.read() == ""
         finally:
             child.kill()

@@ -12,6 +12,8 @@ from running import Server
 
 from trunkcall.pocket import gguf_path
 
+pytestmark = pytest.mark.timeout(180)
+
 
 @pytest.mark.slow
 def test_without_a_server_on_the_home_it_looks_from_here(

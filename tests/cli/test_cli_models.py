@@ -14,6 +14,8 @@ from trunkcall.cli import models
 from trunkcall.core.models import BreakerView, ModelView, ReplicaView
 from trunkcall.home import Home
 
+pytestmark = pytest.mark.timeout(180)
+
 
 @pytest.mark.slow
 def test_before_a_server_is_started(cli: Any, home: Home, work: Path) -> None:
@@ -118,7 +120,9 @@ def test_usage_of_a_running_server(cli: Any, home: Home, serve: Callable[..., Se
     server = serve("--no-pocket", "--model", "m=debug", home=home.path)
     for _ in range(3):
         server.chat("m", "four words are asked")
-    head, row = [line.split() for line in cli("usage", "--since", "2h", "--by", "model,day").stdout.splitlines()][:2]
+    by_day = ("usage", "--since", "2h", "--by", "model,day")
+    lines = eventually(lambda: found if len(found := cli(*by_day).stdout.splitlines()) > 1 else None, 40)
+    head, row = [line.split() for line in lines][:2]
     assert head[:3] == ["MODEL", "DAY", "REQUESTS"] and (row[0], row[2]) == ("m", "3")
     (told,) = json.loads(cli("usage", "--json").stdout)["rows"]
     assert (told["model"], told["requests"], told["prompt_tokens"]) == ("m", 3, 12)
@@ -131,6 +135,7 @@ def test_usage_without_a_server_reads_the_ledger(cli: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_models_of_a_real_server(cli: Any, home: Home, serve: Callable[..., Server], work: Path) -> None:
     server = serve(home=home.path)
     added = cli(
@@ -165,7 +170,7 @@ def test_models_of_a_real_server(cli: Any, home: Home, serve: Callable[..., Serv
     assert cli("models", "rm", "two").returncode == 0
 
     assert "`trunkcall models show pocket`" in cli("models", "load", "pocket").stdout
-    eventually(lambda: "pocket: ready" in cli("models", "show", "pocket").stdout, 20)
+    eventually(lambda: "pocket: ready" in cli("models", "show", "pocket").stdout, 60)
     pid = server.get("/admin/models/pocket")["replicas"][0]["pid"]
     assert cli("models", "restart", "pocket", "--replica", "0").stdout == "pocket: ready\n"
     assert server.get("/admin/models/pocket")["replicas"][0]["pid"] != pid

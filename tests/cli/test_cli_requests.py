@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from running import Server
+from running import Server, eventually
 
 from trunkcall.cli.requests import clock, notes, rows, span, state
 from trunkcall.control.stories import Story
 from trunkcall.home import Home
+
+pytestmark = pytest.mark.timeout(180)
 
 
 def story(**fields: Any) -> Story:
@@ -84,4 +86,5 @@ def test_more_than_one_page_comes_from_the_ledger(cli: Any, home: Home, serve: C
         server.chat("echo", "x")
     server.stop()
     serve("--no-pocket", "--model", "echo=debug", home=home.path)
-    assert len(json.loads(cli("requests", "--json", "-n", "1001").stdout)["requests"]) == 5
+    # Its importer may not have started before the first one ended.
+    eventually(lambda: len(json.loads(cli("requests", "--json", "-n", "1001").stdout)["requests"]) == 5, 40)

@@ -6,7 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+from running import eventually
+
 from trunkcall.home import Home
+
+pytestmark = pytest.mark.timeout(180)
 
 
 def test_models_chat_and_usage_of_a_real_server(serve: Any, cli: Any, home: Home) -> None:
@@ -18,7 +23,7 @@ def test_models_chat_and_usage_of_a_real_server(serve: Any, cli: Any, home: Home
     assert [model["name"] for model in models] == ["first", "org/second"]
     assert "org/second: ready" in cli("models", "show", "org/second").stdout
     assert cli("chat", "--model", "org/second", "hello", "there").stdout.strip() != ""
-    rows = json.loads(cli("usage", "--json").stdout)["rows"]
+    rows = eventually(lambda: json.loads(cli("usage", "--json").stdout)["rows"], 40)
     assert [(row["model"], row["requests"]) for row in rows] == [("org/second", 1)]
     assert cli("models", "add", "first", "dummy").returncode == 1
     assert cli("models", "rm", "org/second").returncode == 0

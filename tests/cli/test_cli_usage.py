@@ -10,12 +10,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from running import Server
+from running import Server, eventually
 from store.noting import a_close
 
 from trunkcall.home import Home
 from trunkcall.store.importer import Importer
 from trunkcall.store.retention import prune
+
+pytestmark = pytest.mark.timeout(180)
 
 DAY = 86400
 
@@ -95,8 +97,9 @@ def test_a_running_server_is_asked(cli: Any, home: Home, serve: Callable[..., Se
     for number in range(3):
         server.chat("m" if number else "nobody", "four words are asked")
     for given in ((), ("--url", server.url)):
-        found = json.loads(cli("usage", "--by", "model,error", "--json", *given).stdout)
-        assert [(row["model"], row["error"], row["requests"]) for row in found["rows"]] == [
+        usage = ("usage", "--by", "model,error", "--json", *given)
+        rows = eventually(lambda: found if (found := json.loads(cli(*usage).stdout)["rows"])[1:] else None, 40)  # noqa: B023
+        assert [(row["model"], row["error"], row["requests"]) for row in rows] == [
             ("", "no_model", 1),
             ("m", "", 2),
         ]

@@ -12,17 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import eventually
+from running import eventually, reserved_port
 
 from trunkcall.core.errors import ServingError
 from trunkcall.home import Home
 from trunkcall.takeover import fastchat_all
 
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+pytestmark = pytest.mark.timeout(240)
 
 
 class Site:
@@ -31,7 +27,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.env = {**os.environ, "TRUNKCALL_HOME": str(folder / "home")}
         self.homes = folder / "home" / "as"
-        self.controller, self.server, self.worker = free_port(), free_port(), free_port()
+        self.controller, self.server, self.worker = reserved_port(), reserved_port(), reserved_port()
         self.url = f"http://127.0.0.1:{self.controller}"
         self.child = self.start(
             "fastchat.serve.launch_all_serve",
@@ -46,18 +42,18 @@ class Site:
 
     def run(self, program: str, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "trunkcall", "as", f"fastchat.serve.{program}", *arguments]
-        return subprocess.run(command, env=self.env, input=said, text=True, capture_output=True, timeout=50)
+        return subprocess.run(command, env=self.env, input=said, text=True, capture_output=True, timeout=100)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made = Site(tmp_path_factory.mktemp("fastchat"))
     try:
-        eventually(lambda: _listens(made.worker), limit=40)
+        eventually(lambda: all(map(_listens, (made.controller, made.server, made.worker))), limit=90)
         yield made
     finally:
         made.child.send_signal(signal.SIGTERM)
-        made.child.wait(30)
+        made.child.wait(60)
 
 
 def _listens(port: int) -> bool:
@@ -93,7 +89,7 @@ def test_many_questions(site: Site) -> None:
 
 
 def test_a_worker_registered_by_hand(site: Site) -> None:
-    dead = site.run("register_worker", "--controller", site.url, "--worker-name", f"http://127.0.0.1:{free_port()}")
+    dead = site.run("register_worker", "--controller", site.url, "--worker-name", f"http://127.0.0.1:{reserved_port()}")
     assert (dead.returncode, "does not answer, so no controller takes it" in dead.stderr) == (1, True), dead
     # The worker of this very server: its name is taken, which the answer shows.
     done = site.run("register_worker", "--controller", site.url, "--worker", f"http://127.0.0.1:{site.worker}")
@@ -102,7 +98,7 @@ def test_a_worker_registered_by_hand(site: Site) -> None:
 
 @pytest.mark.parametrize("program", ["test_message", "register_worker", "test_throughput"])
 def test_no_controller_is_said(site: Site, program: str) -> None:
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{reserved_port()}"
     flag = "--worker-name" if program == "register_worker" else "--model-name"
     value = f"http://127.0.0.1:{site.worker}" if program == "register_worker" else "pocket"
     done = site.run(program, "--controller-address", url, flag, value)
@@ -150,13 +146,13 @@ def test_a_conversation_by_a_template(site: Site) -> None:
 
 
 def test_only_what_stands_for_fastchat_is_ended(site: Site) -> None:
-    port = free_port()
+    port = reserved_port()
     controller = site.start("fastchat.serve.controller", "--host", "127.0.0.1", "--port", str(port))
-    other = site.start("kuwa-kernel", "--host", "127.0.0.1", "--port", str(free_port()))
+    other = site.start("kuwa-kernel", "--host", "127.0.0.1", "--port", str(reserved_port()))
     try:
-        eventually(lambda: _runs(site.homes, 3), limit=30)
+        eventually(lambda: _runs(site.homes, 3), limit=60)
         done = site.run("shutdown_serve", "--down", "controller")
-        assert (done.returncode, controller.wait(20)) == (0, 0), done
+        assert (done.returncode, controller.wait(60)) == (0, 0), done
         assert f"{controller.pid}" in done.stdout
         assert (site.child.poll(), other.poll()) == (None, None)
         again = site.run("shutdown_serve", "--down", "controller")
@@ -165,7 +161,7 @@ def test_only_what_stands_for_fastchat_is_ended(site: Site) -> None:
         for child in (controller, other):
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
-            child.wait(20)
+            child.wait(60)
 
 
 def _runs(homes: Path, count: int) -> bool:

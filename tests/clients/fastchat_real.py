@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from running import eventually
+from running import eventually, reserved_port
 
 ITS_OWN = Path(sys.prefix) / "fastchat"
 FOR_WEB = Path(sys.prefix) / "fastchat-web"
@@ -26,12 +26,6 @@ HERE = f"127.0.0.1,localhost,{os.environ.get('NO_PROXY', '')}"
 
 def installed() -> bool:
     return ITS_OWN.is_dir() and FOR_WEB.is_dir()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def env(*, web: bool = False) -> dict[str, str]:
@@ -65,7 +59,7 @@ class Child:
                 env=environment,
             )
 
-    def listens(self, limit: float = 120.0) -> None:
+    def listens(self, limit: float = 240.0) -> None:
         eventually(self._listens, limit, 0.1)
 
     def _listens(self) -> bool:
@@ -80,10 +74,10 @@ class Child:
             self.process.send_signal(number)
         try:
             # The web server waits for its browsers.
-            self.process.wait(5)
+            self.process.wait(15)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(5)
+            self.process.wait(15)
 
 
 class Site:
@@ -97,17 +91,17 @@ class Site:
         """A tiny Llama of random weights that both of us load."""
         place = self.folder / "tinyrand"
         maker = Path(__file__).parents[1] / "engines" / "tiny_llama.py"
-        subprocess.run([sys.executable, maker, place, "4096"], check=True, timeout=120, env=env(), capture_output=True)
+        subprocess.run([sys.executable, maker, place, "4096"], check=True, timeout=240, env=env(), capture_output=True)
         return place
 
     def real(self, program: str, *arguments: str, web: bool = False) -> Child:
         """A program of FastChat."""
-        port = free_port()
+        port = reserved_port()
         return self._started([sys.executable, "-m", f"fastchat.serve.{program}", *arguments], port, env(web=web))
 
     def worker(self, controller: str, *arguments: str, program: str = "model_worker") -> Child:
         """A worker of FastChat that the controller finds."""
-        port = free_port()
+        port = reserved_port()
         words = ["--worker-address", f"http://127.0.0.1:{port}", "--controller-address", controller, "--device", "cpu"]
         command = [sys.executable, "-m", f"fastchat.serve.{program}", *words, *arguments]
         return self._started(command, port, env())
@@ -115,12 +109,12 @@ class Site:
     def ours(self, program: str, *arguments: str) -> Child:
         """What stands in for a program of FastChat here."""
         command = [sys.executable, "-m", "trunkcall", "as", f"fastchat.serve.{program}", *arguments]
-        return self._started(command, free_port(), {**os.environ, "TRUNKCALL_HOME": str(self.folder / "home")})
+        return self._started(command, reserved_port(), {**os.environ, "TRUNKCALL_HOME": str(self.folder / "home")})
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A program of FastChat that ends by itself."""
         command = [sys.executable, "-m", f"fastchat.serve.{program}", *arguments]
-        return subprocess.run(command, env=env(), cwd=self.folder, text=True, capture_output=True, timeout=90)
+        return subprocess.run(command, env=env(), cwd=self.folder, text=True, capture_output=True, timeout=180)
 
     def _started(self, command: Sequence[str], port: int, environment: dict[str, str]) -> Child:
         child = Child(command, port, self.folder, environment)
@@ -135,7 +129,7 @@ class Site:
             child.stop()
 
 
-def ask(url: str, route: str, body: Any = None, limit: float = 60.0) -> Any:
+def ask(url: str, route: str, body: Any = None, limit: float = 120.0) -> Any:
     """The JSON that a controller or a worker answers."""
     split = urlsplit(url)
     connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=limit)
@@ -160,7 +154,7 @@ class Stream:
 
     def __init__(self, url: str, model: str, tokens: int) -> None:
         split = urlsplit(url)
-        self._connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=60)
+        self._connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=120)
         asked = {"model": model, "prompt": "hello", "temperature": 0, "max_new_tokens": tokens, "echo": False}
         self._connection.request("POST", f"{split.path}/worker_generate_stream", json.dumps(asked))
         self._answer = self._connection.getresponse()
@@ -173,7 +167,7 @@ class Stream:
             assert piece, self._seen
             self._seen += piece
 
-    def end(self, limit: float = 60.0) -> list[dict[str, Any]]:
+    def end(self, limit: float = 120.0) -> list[dict[str, Any]]:
         """All its objects, once it has ended."""
         until = time.monotonic() + limit
         try:

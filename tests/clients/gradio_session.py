@@ -15,6 +15,6 @@ seen: list[int] = []
 for question in ("What is the capital of France?", "What is the capital of Italy?"):
     page.predict(model, question, api_name="/add_text")
     job = page.submit(0.0, 1.0, 64, api_name="/bot_response_1")
-    turns = job.result(timeout=60)
+    turns = job.result(timeout=120)
     seen.append(len(job.outputs()))
 print(json.dumps({"listed": [name for name, _ in listed], "turns": turns, "pieces": seen}))

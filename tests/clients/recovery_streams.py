@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import random
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
 
-from running import Server, eventually
+from running import Server, eventually, reserved_port
 
 ANIMALS = "cat dog bird cow fox bear duck pig horse lion mouse frog sheep goat hen owl wolf fish bee ant".split()
 QUESTIONS = [f"Tell me a story about a {animal}." for animal in ANIMALS]
@@ -62,7 +62,7 @@ class Engines:
     """A server whose model `m` has so many engines; ports by listener, `openai` being the main one."""
 
     def __init__(self, home: Path, replicas: int, slots: int = 64, **model: Any) -> None:
-        self.ports = {name: free_port() for name in LISTENERS}
+        self.ports = {name: reserved_port() for name in LISTENERS}
         listen: list[dict[str, Any]] = [{"host": "127.0.0.1", "port": 0}]
         listen += [
             {"host": "127.0.0.1", "port": port, "apis": [name], "options": {name: LISTENERS[name]}}
@@ -108,11 +108,14 @@ class Engines:
 
     def kill_answering(self, request: str) -> None:
         """End the engine that answers a request, which cannot say anything more meanwhile."""
-        for pid in self._ready:
-            os.kill(pid, signal.SIGSTOP)
-        self.kill(*(one["replica"] for one in self.stories() if one["id"] == request))
-        for pid in set(self._ready) - self._killed:
-            os.kill(pid, signal.SIGCONT)
+        try:
+            for pid in self._ready:
+                os.kill(pid, signal.SIGSTOP)
+            self.kill(*(one["replica"] for one in self.stories() if one["id"] == request))
+        finally:
+            for pid in set(self._ready) - self._killed:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def stories(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.server.get("/admin/requests?limit=1000")["requests"]
@@ -166,12 +169,6 @@ class Engines:
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Load:

@@ -20,7 +20,7 @@ from trunkcall.protocols.gemini import GenerateReader
 SESSION = Path(__file__).with_name("cloud_session.py")
 PACKAGES = Path(sys.prefix) / "clouds"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def seen() -> Any:
         [sys.executable, str(SESSION)],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=200,
         env={**os.environ, "PYTHONPATH": str(PACKAGES)},
     )
     assert done.returncode == 0, done.stderr

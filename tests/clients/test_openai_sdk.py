@@ -33,6 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             yield running
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("generation", [3, 1])
 def test_session(server: Server, generation: int) -> None:
     env = dict(os.environ)

@@ -23,7 +23,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_killed_engine_is_not_noticed(engines: Engines, protocol: str) -> None:
     unbroken = essence(protocol, engines.stream(protocol, QUESTIONS[0]).data)
@@ -51,7 +51,7 @@ def test_a_killed_engine_is_not_noticed(engines: Engines, protocol: str) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_last_engine_killed_ends_the_stream_clearly(tmp_path: Any, protocol: str) -> None:
     alone = Engines(tmp_path, 1, slots=32)
@@ -90,7 +90,7 @@ def test_the_last_engine_killed_ends_the_stream_clearly(tmp_path: Any, protocol:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(560)
 @pytest.mark.parametrize("kills", [1, 2])
 def test_200_streams_over_four_engines(tmp_path: Any, kills: int) -> None:
     four = Engines(tmp_path, 4)
@@ -136,8 +136,8 @@ def asked(engines: Engines, questions: list[str], count: int, kills: int) -> lis
         thread.start()
     for _ in range(kills):
         for _ in range(count // 4):
-            speaking.acquire(timeout=30)
+            speaking.acquire(timeout=60)
         engines.kill()
     for thread in threads:
-        thread.join(200)
+        thread.join(300)
     return found

@@ -112,8 +112,6 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
         case list():
             for number, inner in enumerate(value):
                 found |= flat(inner, f"{path}[{number}]")
-        case float():
-            found[path] = round(value, 4)
         case None:
             pass
         case _:
@@ -150,11 +148,9 @@ def test_same(engine: str, ours: str, case: str, form: str) -> None:
     if form == "stream":
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     our, their = ask(ours, path, body), ask(engine, path, body)
-    same = (
-        (told(chunks(our)) == told(chunks(their)))
-        if form == "stream"
-        else (flat(json.loads(our)) == flat(json.loads(their)))
-    )
+    ours_told, theirs_told = (told(chunks(it)) if form == "stream" else flat(json.loads(it)) for it in (our, their))
+    # The last digits of a probability depend on what of the prompt an engine has in its cache.
+    same = ours_told == pytest.approx(theirs_told, abs=1e-4)
     # A difference that has gone is news too.
     assert same != ((case, form) in DELIBERATE), (our, their)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients.tgi_launched import MOUNTED, Launched, ask, free_port
-from running import Server
+from clients.tgi_launched import MOUNTED, Launched, ask
+from running import Server, reserved_port
 
 SESSION = Path(__file__).with_name("textgen_session.py")
 PACKAGES = Path(sys.prefix) / "textgen"
@@ -24,6 +24,7 @@ WITHOUT = "text_generation is not installed: `make env-all` puts it into the env
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(240),
     pytest.mark.skipif(not PACKAGES.is_dir(), reason=WITHOUT),
     pytest.mark.xdist_group("textgen"),
 ]
@@ -51,7 +52,7 @@ def seen(*calls: Call, packages: Path | None = PACKAGES) -> list[dict[str, Any]]
         input=json.dumps(calls),
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         env={**os.environ, "NO_PROXY": "127.0.0.1", **path},
     )
     assert done.returncode == 0, done.stderr
@@ -70,7 +71,7 @@ def answers(*calls: Call, packages: Path | None = PACKAGES) -> list[Any]:
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The launcher's server with the shipped model."""
     flags = ("--model-id", "pocket", "--max-stop-sequences=6", "--enable-prefill-logprobs")
-    launched = Launched(tmp_path_factory.mktemp("tgi"), free_port(), *flags)
+    launched = Launched(tmp_path_factory.mktemp("tgi"), reserved_port(), *flags)
     try:
         yield launched.url
     finally:
@@ -197,7 +198,7 @@ class Answering(BaseHTTPRequestHandler):
         if model == "slow":
             assert isinstance(self.server, Upstream)
             self.server.asked.set()
-            self.server.over.wait(50)
+            self.server.over.wait(300)
 
     def _whole(self, status: int, answer: dict[str, Any]) -> None:
         data = json.dumps(answer).encode()
@@ -282,17 +283,17 @@ def test_exceptions(url: str, failing: tuple[str, Upstream]) -> None:
     with ThreadPoolExecutor(1) as pool:
         hold = pool.submit(ask, f"{badly}/tgi/slow", "POST", "/generate_stream", {"inputs": "a"}, KEY["headers"])
         try:
-            assert upstream.asked.wait(20)
+            assert upstream.asked.wait(60)
             told = seen(*[call for _, _, call in calls])
         finally:
             upstream.over.set()
-        assert b'"text":"and"' in hold.result(20)[1]
+        assert b'"text":"and"' in hold.result(60)[1]
     for (name, text, call), one in zip(calls, told, strict=True):
         assert one.get("raised") == f"text_generation.errors.{name}", (call, one)
         assert text in one["text"]
     listing = "import text_generation.errors as e; print(*[n for n, c in vars(e).items() if isinstance(c, type)])"
     env = {**os.environ, "PYTHONPATH": str(PACKAGES)}
-    done = subprocess.run([sys.executable, "-P", "-c", listing], env=env, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-P", "-c", listing], env=env, capture_output=True, text=True, timeout=60)
     assert {*done.stdout.split()} == {*cases, *NEVER}
 
 

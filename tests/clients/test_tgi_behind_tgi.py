@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from clients.tgi_launched import MOUNTED, Launched, ask, free_port
-from running import Server
+from clients.tgi_launched import MOUNTED, Launched, ask
+from running import Server, reserved_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tgi")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("tgi")]
 
 ASKED = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
 PARIS = "The capital of France is Paris."
@@ -28,7 +28,7 @@ SHAPE = {
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The launcher's server with the shipped model."""
     flags = ("--model-id", "pocket", "--enable-prefill-logprobs")
-    launched = Launched(tmp_path_factory.mktemp("tgi"), free_port(), *flags)
+    launched = Launched(tmp_path_factory.mktemp("tgi"), reserved_port(), *flags)
     try:
         yield launched.url
     finally:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clients.tgi_launched import Launched, ask, free_port
+from clients.tgi_launched import Launched, ask
+from running import reserved_port
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 LIST = Path(__file__).parents[1] / "takeover" / "data" / "old-commands.md"
 (LINE,) = re.findall(r"^H8 `(curl .*)`$", LIST.read_text(encoding="utf-8"), re.MULTILINE)
@@ -24,7 +25,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # The line cuts prompts to 1024 tokens, so the page's servers take that many and more.
     limits = ("--max-input-length", "2048", "--max-total-tokens", "4096")
     flags = ("--model-id", "pocket", "--api-key", KEY, *limits)
-    launched = Launched(tmp_path_factory.mktemp("tgi"), free_port(), *flags)
+    launched = Launched(tmp_path_factory.mktemp("tgi"), reserved_port(), *flags)
     try:
         yield launched.url
     finally:
@@ -39,7 +40,7 @@ def typed(line: str, url: str) -> tuple[int, str]:
         ["bash", "-c", f"{line} --silent --show-error --write-out '\\n%{{http_code}}'"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     body, _, status = done.stdout.rpartition("\n")

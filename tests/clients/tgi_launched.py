@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -38,7 +37,7 @@ class Launched:
                 env={**os.environ, "TRUNKCALL_HOME": str(home)},
             )
         try:
-            eventually(self._well, 30, 0.05)
+            eventually(self._well, 60, 0.05)
         except BaseException:
             self.stop()
             raise
@@ -52,7 +51,7 @@ class Launched:
     def stop(self) -> None:
         self.process.terminate()
         try:
-            self.process.wait(15)
+            self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(5)
@@ -63,7 +62,7 @@ def ask(
     url: str, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
 ) -> tuple[int, bytes]:
     split = urlsplit(url)
-    connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=30)
+    connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=120)
     try:
         sent = None if body is None else json.dumps(body)
         connection.request(method, split.path + path, sent, {"content-type": "application/json", **(headers or {})})
@@ -71,9 +70,3 @@ def ask(
         return answer.status, answer.read()
     finally:
         connection.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

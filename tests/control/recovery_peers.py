@@ -44,7 +44,7 @@ class Scripted(threading.Thread):
         self._listener.close()
         for connection in self._open:
             connection.close()
-        self.join(5)
+        self.join(30)
 
     def _serve(self, connection: socket.socket) -> None:
         try:

@@ -233,6 +233,7 @@ def test_refusals_are_logged_without_the_key_and_not_without_end(
 ) -> None:
     access = Access(keyring_of(k="s"))
     monkeypatch.setattr(logging.getLogger("trunkcall"), "propagate", True)
+    monkeypatch.setattr("trunkcall.control.access.time.monotonic", lambda: 1000.0)
     with caplog.at_level(logging.WARNING, "trunkcall"):
         for _ in range(100):
             with pytest.raises(ServingError):

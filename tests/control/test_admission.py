@@ -231,7 +231,8 @@ def test_a_race_on_a_budget_for_ten() -> None:
     assert desk.refusal(call).kind == "quota"
 
 
-def test_minutes_are_told_in_headers() -> None:
+def test_minutes_are_told_in_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkcall.control.admission.time.monotonic", lambda: 1000.0)
     desk = Desk(requests_per_minute=2, tokens_per_minute=1000)
     desk.admit(chat(max_tokens=400))
     assert desk.told["x-ratelimit-limit-requests"] == "2"

@@ -57,7 +57,7 @@ async def test_other_failures_are_told() -> None:
 async def test_a_model_that_is_not_there_is_started() -> None:
     dispatch, pool = dispatch_of(None)
     counting = asyncio.create_task(count(dispatch, TWO))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await pool.wanted.wait()
     dispatch.ready(pool.replicas[0], Wordy(), 1)
     assert (await counting).count == 2

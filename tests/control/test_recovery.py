@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from control.recovery_peers import CLOSE, DONE, END, HANG, RESET, Script, chunk, frame, text_chunk, upstreams, usage
 from running import Server, eventually
+
+pytestmark = pytest.mark.timeout(180)
 
 MOST_TESTS = 48
 HELLO = [{"role": "user", "content": "Hi"}]
@@ -34,13 +35,17 @@ def server(tmp_path_factory: pytest.TempPathFactory, script: Script) -> Iterator
     home = tmp_path_factory.mktemp("home")
     with upstreams(script) as peers:
         sources = [f"openai:http://127.0.0.1:{peer.port}/v1#m" for peer in peers]
-        options = {"idle_timeout": 1}
+        # A busy machine is silent for a moment too.
+        options = {"idle_timeout": 30}
         kinds: dict[str, dict[str, Any]] = {
             "auto": {"source": sources, "options": options},
             "exact": {"source": sources, "recover": "exact", "options": options},
             "off": {"source": sources, "recover": "off", "options": options},
             "alone": {"source": sources[:1], "options": options},
             "events": {"source": sources, "options": {"normalise": True, **options}},
+            "auto-soon": {"source": sources, "options": {"idle_timeout": 5}},
+            "events-soon": {"source": sources, "options": {"normalise": True, "idle_timeout": 5}},
+            "at-once": {"source": sources, "options": {"idle_timeout": 1}},
         }
         # Each test has models of its own, since replicas that fail are left alone for a while.
         models = {f"{kind}-{number}": fields for kind, fields in kinds.items() for number in range(MOST_TESTS)}
@@ -117,6 +122,7 @@ def story(server: Server) -> dict[str, Any]:
 )
 def test_a_text_goes_on_flagged(server: Server, script: Script, model: str, pieces: list[bytes], end: str) -> None:
     script.play((pieces, end), ([*REST, *FINISH], END))
+    model = f"{model}-soon" if end == HANG else model
     text, found = told(ask(server, model, max_tokens=50))
     assert text == "The sky is blue."
     assert found["ids"] == {("chatcmpl-one", 7, named(model))}
@@ -218,24 +224,22 @@ def test_a_whole_answer_says_it_in_its_head(server: Server, script: Script) -> N
 def test_a_client_that_leaves_while_it_goes_on_stops_the_work(server: Server, script: Script, model: str) -> None:
     script.play((BEGUN, RESET), (REST[:2], HANG))
     split = urlsplit(server.url)
-    connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=10)
+    connection = http.client.HTTPConnection(split.hostname or "", split.port, timeout=60)
     connection.request(
         "POST", "/v1/chat/completions", json.dumps({"model": named(model), "messages": HELLO, "stream": True})
     )
     answer = connection.getresponse()
     while b"is " not in answer.readline():
         pass
-    began = time.monotonic()
     connection.close()
     answer.close()
-    row = eventually(lambda: [row for row in [story(server)] if row["error"]])[0]
-    # The upstream's own silence would be noticed after a second.
-    assert time.monotonic() - began < 0.8
+    # The upstream's own silence would be noticed after half a minute.
+    row = eventually(lambda: [row for row in [story(server)] if row["error"]], 25)[0]
     assert (row["error"], row["resumes"]) == ("cancelled", 1)
 
 
 def test_a_deadline_holds(server: Server, script: Script) -> None:
     script.play((BEGUN, HANG))
-    body = {"model": named("auto"), "messages": HELLO, "stream": True}
+    body = {"model": named("at-once"), "messages": HELLO, "stream": True}
     _, _, data = server.request("POST", "/v1/chat/completions", body, {"x-trunkcall-timeout": "1.5"})
     assert "deadline" in told(data)[1]["error"]

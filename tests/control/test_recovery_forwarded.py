@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +20,9 @@ from control.recovery_peers import (
     upstreams,
     usage,
 )
-from running import Server
+from running import Server, reserved_port
+
+pytestmark = pytest.mark.timeout(180)
 
 NAMES = {"tgi": "tgi", "fastchat": "fastchat_worker", "kuwa": "kuwa_executor"}
 ABOUT = {
@@ -36,23 +37,21 @@ class Front:
 
     def __init__(self, home: Any, script: Script, scheme: str, source: str, options: dict[str, Any]) -> None:
         self.script = script
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = reserved_port()
         self._peers = upstreams(script)
         sources = [source.format(peer.port) for peer in self._peers.__enter__()]
         listen = [
             {"host": "127.0.0.1", "port": 0},
             {"host": "127.0.0.1", "port": self.port, "apis": [NAMES[scheme]], "options": {NAMES[scheme]: options}},
         ]
-        models = {"m": {"source": sources, "options": {"idle_timeout": 5}}}
+        models = {"m": {"source": sources, "options": {"idle_timeout": 30}}}
         config = home / "trunkcall.yaml"
         config.write_text(json.dumps({"models": models, "listen": listen, "pocket": False}))
         self.server = Server("--config", str(config), home=home)
-        self.server.wait_ready()
+        self.server.wait_ready(90)
 
     def ask(self, path: str, body: bytes | dict[str, Any], kind: str = "application/json") -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             connection.request("POST", path, data, {"content-type": kind})

@@ -106,7 +106,7 @@ def lease(room: Room, name: str) -> Lease:
 
 
 async def until(true: Callable[[], Any]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not true():
             await asyncio.sleep(0.005)
 
@@ -346,7 +346,7 @@ async def test_changes_are_saved_in_order(monkeypatch: pytest.MonkeyPatch) -> No
     def save(records: tuple[Record, ...]) -> None:
         if len(records) == 1 and not saved:
             writing.set()
-            assert go.wait(5)
+            assert go.wait(30)
         saved.append(records)
 
     room = Room(save=save)
@@ -411,7 +411,7 @@ async def test_kept_workers_are_back_before_the_first_request_unless_they_are_sl
     room = Room((Record("kuwa", A, ("x",)), Record("kuwa", B, ("y",))))
     room.backends[B] = Backend()
     room.backends[B].hold.clear()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await room.registry.revive()
     assert room.names == {"x": [A]}
     async with room.living():

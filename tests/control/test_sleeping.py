@@ -32,7 +32,7 @@ async def watched(dispatch: Dispatch, *replicas: Replica) -> AsyncIterator[None]
     ]
     assert len(tasks) == len(replicas)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             yield
     finally:
         for task in tasks:

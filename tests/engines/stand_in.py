@@ -159,6 +159,12 @@ class Speaker(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
+def _end_once(path: str) -> None:
+    while not _there(path):
+        time.sleep(0.01)
+    os._exit(3)
+
+
 def main() -> None:
     does = json.loads(os.environ.get("STAND_IN", "{}"))
     asked = arguments(sys.argv[1], sys.argv[2:])
@@ -188,8 +194,8 @@ def main() -> None:
     server.daemon_threads = True
     if "mumbles" in does:
         print(does["mumbles"], end="", flush=True)
-    if "ends_after" in does:
-        threading.Timer(does["ends_after"], os._exit, (does.get("ends_with", 3),)).start()
+    if "ends_if" in does:
+        threading.Thread(target=_end_once, args=(does["ends_if"],), daemon=True).start()
     server.serve_forever()
 
 

@@ -61,15 +61,21 @@ def test_an_engine_is_started_asked_and_ended(serve: Serve, tmp_path: Path, kind
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_a_command_is_started_again_when_it_was_killed(serve: Serve, tmp_path: Path) -> None:
     command = [sys.executable, stand_in.__file__, "plain", "--port", "{port}"]
     path = config(tmp_path, "m", source="command", options={"command": command, "health": "/v1/models"})
-    server = serve("--config", str(path))
+    switch = tmp_path / "broken"
+    does = {"health": "/v1/models", "broken_if": str(switch)}
+    server = serve("--config", str(path), env={"STAND_IN": json.dumps(does)})
     assert server.chat("m", "hello", stream=False)[0] == 200
     first = replica(server, "m")["log"]
+    # Once it is ready again its error is forgotten.
+    switch.touch()
     os.kill(int(re.findall(r"stand-in (\d+) loads", "\n".join(first))[0]), signal.SIGKILL)
     eventually(lambda: replica(server, "m")["restarts"] == 1)
     assert "killed by SIGKILL" in replica(server, "m")["error"]
+    switch.unlink()
     assert server.chat("m", "hello")[0] == 200
 
 
@@ -91,6 +97,7 @@ def test_a_caller_hears_why_it_does_not_start(serve: Serve, tmp_path: Path, does
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_a_second_engine_for_which_the_gpu_has_no_room(serve: Serve, tmp_path: Path) -> None:
     free = tmp_path / "free"
     free.write_text("15500")
@@ -143,6 +150,7 @@ def order(server: Server, path: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_a_sleeping_engine_is_woken_by_who_asks(serve: Serve, tmp_path: Path) -> None:
     server = serve_vllm(serve, tmp_path, sleep=True)
     assert "--enable-sleep-mode" in told(server.chat("m", "hello")[2])["argv"]
@@ -174,6 +182,7 @@ def test_an_engine_that_cannot_sleep_says_what_to_do(serve: Serve, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_adapters_are_models_while_the_engine_runs(serve: Serve, tmp_path: Path) -> None:
     first, second = (put_adapter(tmp_path / name) for name in ("first", "second"))
     server = serve_vllm(serve, tmp_path, lora={"first": str(first)}, runtime_lora=True)

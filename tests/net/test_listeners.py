@@ -71,7 +71,7 @@ async def ask(opened: Listening, line: str, *headers: str, body: bytes = b"") ->
     reader, writer = await asyncio.open_connection("127.0.0.1", int(opened.url.rpartition(":")[2]))
     head = [f"{line} HTTP/1.1", "Host: x", "Connection: close", f"Content-Length: {len(body)}", *headers]
     writer.write("\r\n".join([*head, "", ""]).encode() + body)
-    said = (await asyncio.wait_for(reader.read(), 5)).decode()
+    said = (await asyncio.wait_for(reader.read(), 20)).decode()
     writer.close()
     first, *lines = said.partition("\r\n\r\n")[0].split("\r\n")
     return int(first.split()[1]), dict(one.split(": ", 1) for one in lines), said.partition("\r\n\r\n")[2]

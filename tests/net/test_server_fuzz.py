@@ -189,7 +189,7 @@ class Bench:
                 said = client.recv(1 << 20)
         finally:
             client.close()
-            for _ in range(5000):
+            for _ in range(40_000):
                 if not self.server.peers:
                     break
                 await asyncio.sleep(0.0005)
@@ -243,6 +243,7 @@ def _bodies(said: bytes, heard: list[Heard]) -> list[bytes]:
     return found
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(pieces=stream())
 def test_what_we_hear_h11_hears_too(runner: Any, pieces: list[bytes]) -> None:
@@ -257,6 +258,7 @@ def test_what_we_hear_h11_hears_too_at_length(runner: Any, pieces: list[bytes]) 
     check(runner, pieces)
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(requests=st.lists(request(), min_size=1, max_size=5), step=st.integers(1, 60))
 def test_sound_requests_are_heard_as_h11_hears_them(runner: Any, requests: list[bytes], step: int) -> None:

@@ -76,7 +76,7 @@ def client_of(opened: Listening, files: tuple[Path, Path]) -> Client:
 
 async def test_answers_and_the_news_of_who_left_pass_through(files: tuple[Path, Path]) -> None:
     api = Echo()
-    async with asyncio.timeout(20), listening(files, api) as opened:
+    async with asyncio.timeout(40), listening(files, api) as opened:
         client = client_of(opened, files)
         for body in (b"", b"hello", bytes(range(256)) * 10_000):
             async with client.request(b"POST", b"/echo", b"", body) as answer:
@@ -89,7 +89,7 @@ async def test_answers_and_the_news_of_who_left_pass_through(files: tuple[Path, 
 
 async def test_a_refused_request_is_answered_and_the_connection_ends(files: tuple[Path, Path]) -> None:
     limits = Limits(linger_time=0.1, sweep=0.05)
-    async with asyncio.timeout(20), listening(files, Echo(), limits) as opened:
+    async with asyncio.timeout(40), listening(files, Echo(), limits) as opened:
         context = ssl.create_default_context(cafile=str(files[0]))
         port = int(opened.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
@@ -100,7 +100,7 @@ async def test_a_refused_request_is_answered_and_the_connection_ends(files: tupl
 
 
 async def test_plain_http_gets_nothing(files: tuple[Path, Path]) -> None:
-    async with asyncio.timeout(20), listening(files, Echo()) as opened:
+    async with asyncio.timeout(40), listening(files, Echo()) as opened:
         client = Client(opened.url.replace("https", "http"))
         with pytest.raises(ServingError) as caught:
             await client.request(b"GET", b"/wait", b"").__aenter__()
@@ -114,7 +114,7 @@ def test_files_that_cannot_be_used_are_named(files: tuple[Path, Path], tmp_path:
     other.write_text("no certificate")
     encrypted = tmp_path / "encrypted.pem"
     command = ["openssl", "pkey", "-aes256", "-passout", "pass:secret", "-in", key, "-out", str(encrypted)]
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
     for pair, said in (
         ((str(tmp_path / "none"), key), "none' cannot be read"),
         ((cert, str(tmp_path)), "cannot be read: Is a directory"),

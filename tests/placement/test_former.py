@@ -49,8 +49,8 @@ def test_only_those_of_dead_servers_of_this_home(tmp_path: Path, children: list[
         for said in (own, f"{home}2:{pid}:1", f"{home}:{pid}:", f"{home}:x:1", "", f"{home}:{pid}:{started}")
     ]
     began = time.monotonic()
-    assert end_left_behind(tmp_path) == [left]
-    assert time.monotonic() - began < 2
+    assert end_left_behind(tmp_path, grace=40) == [left]
+    assert time.monotonic() - began < 20, "the time is for those who need it"
     eventually(lambda: not alive(left))
     assert all(map(alive, kept))
     assert end_left_behind(tmp_path) == []
@@ -72,7 +72,7 @@ def test_who_asks_is_not_ended(tmp_path: Path) -> None:
         env={**os.environ, MARK: f"{tmp_path.resolve()}:{2**22 + 1}:5"},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=50,
         check=True,
     )
     assert done.stdout == "[]\n"

@@ -34,4 +34,4 @@ def test_a_real_child() -> None:
             assert child.poll() is None
         assert resident([os.getpid()])[0] > resident([child.pid])[0]
     finally:
-        child.communicate(timeout=10)
+        child.communicate(timeout=30)

@@ -12,6 +12,9 @@ from trunkcall.pocket import gguf_path
 
 pytest.importorskip("xllamacpp", reason="install xllamacpp to run the pocket model")
 
+# Longer than the child may take.
+pytestmark = pytest.mark.timeout(180)
+
 _ROOT = Path(__file__).parents[2]
 _STORY = r"(\w[^.]*\.\s*){3}"
 _EXPECTED: tuple[tuple[str, str], ...] = (

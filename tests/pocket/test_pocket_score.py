@@ -21,6 +21,7 @@ def test_capitals_and_lines_make_no_difference(pattern: str, answer: str, good: 
     assert accepted(pattern, answer) is good
 
 
+@pytest.mark.timeout(360)
 def test_enough_are_right_in_scope_and_declined_out_of_scope() -> None:
     pytest.importorskip("xllamacpp", reason="install xllamacpp to run the pocket model")
     found = marks(SHIPPED)

@@ -151,7 +151,7 @@ def test_the_official_sdk_shows_notices() -> None:
         threading.Thread(target=server.serve_forever).start()
         try:
             url = f"http://127.0.0.1:{server.server_port}/v1"
-            with openai.OpenAI(base_url=url, api_key="any", max_retries=0, timeout=20) as client:
+            with openai.OpenAI(base_url=url, api_key="any", max_retries=0, timeout=60) as client:
                 asked: list[Any] = [{"role": "user", "content": "x"}]
                 chats = list(client.chat.completions.create(model="m", messages=asked, stream=True))
                 whole_chat = client.chat.completions.create(model="m", messages=asked)

@@ -35,7 +35,8 @@ def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+# The first one of a session waits for a cluster to be made.
+DATABASES = ["sqlite", pytest.param("postgresql", marks=[pytest.mark.slow, pytest.mark.timeout(240)])]
 
 
 @pytest.fixture(params=DATABASES)

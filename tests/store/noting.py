@@ -38,12 +38,18 @@ def finished(name: str, completion: int = 7, **given: Any) -> Meter:
     return made
 
 
-def eventually(true: Callable[[], Any], limit: float = 10.0) -> Any:
+def eventually(true: Callable[[], Any], limit: float = 30.0) -> Any:
     give_up = time.monotonic() + limit
     while not (found := true()):
         assert time.monotonic() < give_up, "it did not come to be"
         time.sleep(0.005)
     return found
+
+
+def written(journal: Path, kind: str = "") -> int:
+    """How many whole rows there are in a journal's files, of one kind (open, progress, close) or of all."""
+    lines = b"".join(path.read_bytes() for path in sorted(journal.glob("*.jsonl"))).split(b"\n")[:-1]
+    return sum(line.startswith(b'["' + kind.encode()) for line in lines)
 
 
 NOON = time.time() // 86400 * 86400 - 43200.0
@@ -131,16 +137,24 @@ from pathlib import Path
 from store.noting import finished, meter
 from trunkcall.store.journal import FileJournal
 journal = FileJournal(Path(sys.argv[1]))
+wait, windows = journal._ending.wait, []
+def window(seconds):
+    windows.append(seconds)
+    return wait(seconds)
+journal._ending.wait = window
 one = meter("live"); journal.open(one)
 for number in range(10):
     journal.close(finished(str(number)))
 while True:
-    one.progress(); print(one.chunks, flush=True); time.sleep(0.002)
+    one.progress(); print(one.chunks, len(windows), max(windows, default=0), flush=True); time.sleep(0.002)
 """
 
 
 def start_streaming(directory: Path) -> subprocess.Popen[bytes]:
-    """A process that notes ten whole requests and a stream, and prints the stream's count as it grows."""
+    """A process that notes ten whole requests and a stream.
+
+    It prints the stream's count as it grows, how many windows had begun by then, and the longest that one was to last.
+    """
     return subprocess.Popen(
         [sys.executable, "-c", STREAMING, str(directory)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},

@@ -8,12 +8,12 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from running import reserve
 
 
 class Cluster:
@@ -22,9 +22,9 @@ class Cluster:
     def __init__(self, where: Path, binaries: Path, user: str) -> None:
         self._where, self._binaries, self._user = where, binaries, user
         self._numbers = itertools.count(1)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        # Held while the server is stopped too.
+        self.port = reserve()
+        port = self.port.getsockname()[1]
         self.server = f"postgresql://{user}@127.0.0.1:{port}"
         self._run("initdb", "-D", str(where / "data"), "-A", "trust", "-U", user, "--no-sync")
         with (where / "data" / "postgresql.conf").open("a") as file:
@@ -35,7 +35,7 @@ class Cluster:
         as_user = ["runuser", "-u", self._user, "--"] if os.getuid() == 0 else []
         command = [*as_user, str(self._binaries / program), *arguments]
         with (self._where / "output").open("w+") as output:
-            done = subprocess.run(command, stdout=output, stderr=output, cwd=self._where, timeout=60, check=False)
+            done = subprocess.run(command, stdout=output, stderr=output, cwd=self._where, timeout=120, check=False)
             output.seek(0)
             assert done.returncode == 0, output.read()
 
@@ -87,10 +87,11 @@ def running_cluster() -> Iterator[Cluster]:
         if os.getuid() == 0:
             shutil.chown(where, user)
         made = Cluster(where, Path(initdb).resolve().parent, user)
-        made.start()
-        try:
-            yield made
-        finally:
-            made.stop()
+        with made.port:
+            made.start()
+            try:
+                yield made
+            finally:
+                made.stop()
     finally:
         shutil.rmtree(where)

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from store.conftest import DATABASES, new_ledger
-from store.noting import NOON, Store, a_close, an_open, end, finished, living
+from store.noting import NOON, Store, a_close, an_open, end, eventually, finished, living
 
 from trunkcall.core.errors import ServingError
 from trunkcall.store.archive import Saved, restore, save
@@ -85,6 +85,7 @@ def float_of(value: object) -> object:
     return int(value) if isinstance(value, bool) else value
 
 
+@pytest.mark.timeout(180)
 def test_a_backup_while_requests_come_is_of_one_moment(store: Store, other: Store, tmp_path: Path) -> None:
     """Whatever moves from the journal into the ledger meanwhile is in it once."""
     journal = FileJournal(store.journal, part_bytes=20_000)
@@ -101,12 +102,13 @@ def test_a_backup_while_requests_come_is_of_one_moment(store: Store, other: Stor
     worker = threading.Thread(target=work)
     worker.start()
     try:
+        eventually(lambda: store.query("SELECT count(*) FROM requests") != [(0,)])
         for number in range(4):
             stop.wait(0.4)
             save(tmp_path / f"{number}.gz", store.url, tmp_path, LISTS, quiet)
     finally:
         stop.set()
-        worker.join(20)
+        worker.join(60)
         end(journal)
     for number in range(4):
         restore(tmp_path / f"{number}.gz", other.url, other.journal.parent, LISTS, quiet, force=True)

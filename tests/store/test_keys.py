@@ -121,6 +121,7 @@ def test_a_locked_store_changes_nothing(url: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_the_stamp_of_a_shared_store_tells_of_every_change(cluster: Cluster, migrated: str) -> None:
     store = KeyStore(cluster.database(migrated))
     assert store.shared
@@ -140,6 +141,7 @@ def test_the_stamp_of_a_shared_store_tells_of_every_change(cluster: Cluster, mig
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_a_shared_store_that_is_empty_or_away(cluster: Cluster) -> None:
     empty = KeyStore(cluster.database())
     assert empty.read() == []

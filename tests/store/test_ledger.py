@@ -165,6 +165,7 @@ MADE = st.lists(
 )
 
 
+@pytest.mark.timeout(240)
 @given(
     made=MADE,
     since=st.none() | TIMES,

@@ -34,7 +34,7 @@ def run(url: str) -> subprocess.CompletedProcess[str]:
         input=url,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 

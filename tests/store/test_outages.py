@@ -19,7 +19,7 @@ from store.postgresql import Cluster
 
 from trunkcall.store.ledger import usage
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 AWAY = float(os.environ.get("TRUNKCALL_TEST_OUTAGE", "10"))
 """Seconds that the store is away."""
@@ -44,7 +44,7 @@ class Asking:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(60)
 
     def _run(self) -> None:
         while not self._stop.wait(0.01):
@@ -70,20 +70,21 @@ def go_through(
 ) -> None:
     """Ask before, during and after an outage; each answer is in the ledger once."""
     with Asking(server) as clients:
-        eventually(lambda: clients.answers > 50, 30)
-        eventually(lambda: usage(store.url).total.requests, 30, 0.1)
+        eventually(lambda: clients.answers > 50, 60)
+        eventually(lambda: usage(store.url).total.requests, 60, 0.1)
         assert trouble(server) == ""
         with away():
             before = clients.answers
             began = time.monotonic()
-            eventually(lambda: said in trouble(server), 20)
+            eventually(lambda: said in trouble(server), 60)
             time.sleep(max(AWAY - (time.monotonic() - began), 0))
             during = clients.answers - before
         eventually(lambda: trouble(server) == "", 60, 0.1)
     assert clients.failures == []
-    assert during > AWAY * 10
+    # Nor has anybody waited for the 5 s that SQLite waits for a lock.
+    assert during > AWAY * 3
     assert clients.slowest < 5
-    eventually(lambda: store.query("SELECT count(*) FROM requests") == [(clients.answers,)], 30, 0.1)
+    eventually(lambda: store.query("SELECT count(*) FROM requests") == [(clients.answers,)], 60, 0.1)
     assert store.query("SELECT count(DISTINCT id), sum(completion_tokens) FROM requests") == [
         (clients.answers, clients.answers * 3)
     ]

@@ -23,7 +23,7 @@ def started(home: Path, *arguments: str, cwd: Path | None = None) -> Iterator[tu
 def ask(url: str, said: str = "hi", path: str = "/chat", **fields: str) -> tuple[int, str]:
     body = urlencode({"input": json.dumps([{"isbot": False, "msg": said}]), **fields})
     host, port = url.removeprefix("http://").split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    connection = http.client.HTTPConnection(host, int(port), timeout=60)
     try:
         connection.request("POST", path, body, {"content-type": "application/x-www-form-urlencoded"})
         answer = connection.getresponse()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import pytest
 import yaml
 from apis.fastchat_openai_started import Api
 from openai import OpenAI
-from running import eventually
+from running import eventually, reserved_port
 
 ROOT = Path(__file__).parents[2]
 CONTROLLER = "fastchat-controller"
@@ -115,7 +114,7 @@ class Containers:
         self._children: list[subprocess.Popen[bytes]] = []
         services: dict[str, Any] = compose()["services"]
         self._services = services
-        self._free = {service["ports"][0].split(":")[1]: free_port() for service in services.values()}
+        self._free = {service["ports"][0].split(":")[1]: reserved_port() for service in services.values()}
         self.urls = {
             name: f"http://127.0.0.1:{self._free[service['ports'][0].split(':')[1]]}"
             for name, service in services.items()
@@ -149,7 +148,7 @@ class Containers:
                 cwd=home,
             )
         self._children.append(child)
-        eventually(lambda: self._ready(child, log), 30)
+        eventually(lambda: self._ready(child, log), 90)
 
     @staticmethod
     def _ready(child: subprocess.Popen[bytes], log: Path) -> bool:
@@ -167,18 +166,12 @@ class Containers:
         late: list[Any] = []
         for child in self._children:
             try:
-                child.wait(15)
+                child.wait(40)
             except subprocess.TimeoutExpired:
                 child.kill()
-                child.wait(5)
+                child.wait(15)
                 late.append(child.args)
         assert not late
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -191,13 +184,14 @@ def containers(tmp_path: Path) -> Iterator[Containers]:
         made.end()
 
 
+@pytest.mark.timeout(300)
 def test_the_commands_of_the_compose_file_serve(containers: Containers) -> None:
-    port = str(free_port())
+    port = str(reserved_port())
     worker = ["as", "fastchat.serve.model_worker", "--model-path", "pocket", "--port", port]
     containers.start("worker", [*worker, "--controller-address", containers.urls[CONTROLLER]])
     for name in ("fastchat-api-server", "fastchat-web-server"):
         with OpenAI(base_url=f"{containers.urls[name]}/v1", api_key="EMPTY", timeout=60, max_retries=0) as client:
-            eventually(lambda: [model.id for model in client.models.list()] == ["pocket"], 30, 0.1)
+            eventually(lambda: [model.id for model in client.models.list()] == ["pocket"], 90, 0.1)
             answer = client.chat.completions.create(
                 model="pocket", messages=[{"role": "user", "content": "What is the capital of France?"}], temperature=0
             )

@@ -17,7 +17,7 @@ from running import eventually
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(480),
     pytest.mark.skipif(not installed(), reason=WITHOUT),
     pytest.mark.xdist_group("fastchat"),
 ]
@@ -33,7 +33,7 @@ def run(program: str, *arguments: str) -> str:
         env=env(web=True),
         text=True,
         capture_output=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -97,13 +97,13 @@ def test_our_page_is_logged_as_theirs_and_their_statistics_read_it(tmp_path: Pat
         for name in ("pocket", "second"):
             words = ("--model-path", "pocket", "--model-names", name, "--controller-address", controller.url)
             site.ours("model_worker", *words)
-        eventually(lambda: models(controller.url) == {"pocket", "second"}, 60, 0.1)
+        eventually(lambda: models(controller.url) == {"pocket", "second"}, 120, 0.1)
         asked = ("--controller-url", controller.url, "--model-list-mode", "reload")
         real = site.real("gradio_web_server", *asked, web=True)
         page = other.ours("gradio_web_server", *asked)
         page.listens()
         web = Api(page.url)
-        eventually(lambda: _shown(web) == ["pocket", "second"], 60, 0.1)
+        eventually(lambda: _shown(web) == ["pocket", "second"], 120, 0.1)
         assert web.raw("GET", "/")[0] == 200
         visitor = Visitor(web)
         first = visitor.ask("pocket")

@@ -14,6 +14,8 @@ from apis.fastchat_openai_started import Api, started
 from running import eventually
 from tool_caller import tool_caller
 
+pytestmark = pytest.mark.timeout(180)
+
 ASK = [{"role": "user", "content": "Who are you?"}]
 
 
@@ -57,7 +59,7 @@ def test_the_page_chats_and_logs(tmp_path: Path, controller: Peer, command: str,
             "most_turns": 50,
         }
         assert session["terms"]
-        eventually(lambda: names(web) == ["tinyrand"], 10)
+        eventually(lambda: names(web) == ["tinyrand"], 60)
         status, answer = web.post("/v1/chat/completions", {"model": "tinyrand", "messages": ASK})
         assert (status, answer["choices"][0]["message"]["content"]) == (200, "Hello wörld")
         # FastChat's, where a question does not say.
@@ -88,9 +90,9 @@ def test_models_come_later_or_not_at_all(tmp_path: Path, controller: Peer) -> No
         started(tmp_path / "reload", *given, "reload", command="gradio_web_server") as reload,
     ):
         for web in (once, reload):
-            eventually(lambda web=web: names(web) == ["tinyrand"], 10)
+            eventually(lambda web=web: names(web) == ["tinyrand"], 60)
         controller.models = ["other", "tinyrand"]
-        eventually(lambda: names(reload) == ["other", "tinyrand"], 10)
+        eventually(lambda: names(reload) == ["other", "tinyrand"], 60)
         # It has looked again by now, as it is asked to.
         assert once.get("/v1/models")[0] == 200
         assert names(once) == ["tinyrand"]

@@ -18,7 +18,7 @@ from apis.fastchat_workers import Controller, controller_at
 from apis.kuwa_executors import ask, until
 from takeover.kuwa_started import started
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
 HF = Path(__file__).parents[2] / "pocket" / "hf"
 CHAT = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
@@ -54,7 +54,7 @@ async def test_a_model_worker_from_its_start_to_its_end(tmp_path: Path, monkeypa
         words = ("--model-path", "pocket", "--model-names", "a,b", "--controller", listening.url, "--embed-in-truncate")
         async with child(tmp_path, "model_worker", *words) as url:
             # It registers when it can answer, not before.
-            await until(lambda: controller.known.get(url) == ["a", "b"], 30)
+            await until(lambda: controller.known.get(url) == ["a", "b"], 60)
             asked = {"model": "a", "prompt": CHAT, "temperature": 0, "max_new_tokens": 40, "echo": False}
             said = await frames(url, asked)
             assert "Paris" in said[-1]["text"]
@@ -83,7 +83,7 @@ async def test_several_models_in_one_worker(tmp_path: Path) -> None:
     async with controller_at(controller) as listening:
         words = ("--model-path", "pocket", "--model-path", "debug", "--model-names", "a", "--model-names", "b")
         async with child(tmp_path, "multi_model_worker", *words, "--controller", listening.url) as url:
-            await until(lambda: controller.known.get(url) == ["a", "b"], 30)
+            await until(lambda: controller.known.get(url) == ["a", "b"], 60)
             said = await told(url, "worker_generate", {"model": "b", "prompt": "<|im_start|>user\nhallo<|im_end|>\n"})
             assert "hallo" in said["text"]
             assert (await told(url, "worker_generate", {"model": "c", "prompt": "x"}))["error_code"] == 40301

@@ -50,7 +50,7 @@ def as_python(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedP
         [sys.executable, "-m", "trunkcall", "as", "python", *arguments],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=50,
         cwd=cwd,
         env={**os.environ, "TRUNKCALL_HOME": str(cwd / "home")} if cwd else None,
     )
@@ -129,6 +129,7 @@ def test_the_files_own_help_is_shown(shout: Path) -> None:
     assert (alone.returncode, "FILE.py" in alone.stdout) == (0, True)
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("form", ["file", "module"])
 def test_it_is_served_under_the_code_that_it_tells(form: str, shout: Path, tmp_path: Path) -> None:
     words = [str(shout)] if form == "file" else ["-m", "shout"]
@@ -138,7 +139,7 @@ def test_it_is_served_under_the_code_that_it_tells(form: str, shout: Path, tmp_p
     ):
         assert ask(url, "hello") == (200, "HELLO?")
         child.send_signal(signal.SIGTERM)
-        assert child.wait(15) == 0
+        assert child.wait(30) == 0
 
 
 def test_a_file_that_serves_nothing_ends_with_its_reason(tmp_path: Path) -> None:

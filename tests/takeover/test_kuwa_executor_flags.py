@@ -91,7 +91,7 @@ def as_executor(*arguments: str, **environ: str) -> subprocess.CompletedProcess[
         [sys.executable, "-m", "trunkcall", "as", *arguments],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=50,
         env={**os.environ, "COLUMNS": "80", **environ},
     )
 
@@ -132,7 +132,7 @@ def test_the_list_loads_neither_settings_nor_engines() -> None:
         "heavy = {'yaml', 'trunkcall.config', 'trunkcall.app', 'asyncio', 'typer'} & sys.modules.keys()\n"
         "assert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
     assert done.returncode == 0, done.stderr
 
 
@@ -504,6 +504,7 @@ def test_a_system_prompt_can_be_left_out(flags: str, expected: str | None) -> No
 # Real starts
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("line", "said", "answer"),
     [
@@ -519,9 +520,10 @@ def test_it_serves(line: str, said: str, answer: str, tmp_path: Path) -> None:
     with started(tmp_path / "home", "kuwa-executor", *line.split(), "--ignore_kernel", "--port", "0") as (process, url):
         assert ask(url, said, path) == (200, answer)
         process.send_signal(signal.SIGINT)
-        assert process.wait(15) == 0
+        assert process.wait(30) == 0
 
 
+@pytest.mark.timeout(180)
 def test_two_of_one_kind_run_side_by_side(tmp_path: Path) -> None:
     with (
         started(tmp_path, "kuwa-executor", "debug", "--ignore_kernel", "--delay", "0") as (_, one),
@@ -531,6 +533,7 @@ def test_two_of_one_kind_run_side_by_side(tmp_path: Path) -> None:
         assert ask(other, "b") == (200, "b")
 
 
+@pytest.mark.timeout(180)
 def test_chatgpt_asks_its_upstream_with_the_users_key_or_its_own(tmp_path: Path) -> None:
     seen: list[tuple[str, dict[str, Any]]] = []
     with upstream(seen) as base:

@@ -20,6 +20,8 @@ from running import Server, eventually
 from trunkcall.core.errors import ServingError
 from trunkcall.takeover import shims
 
+pytestmark = pytest.mark.timeout(180)
+
 DATA = Path(__file__).parent / "data"
 
 
@@ -49,7 +51,7 @@ class Shell:
     def run(self, typed: str) -> tuple[int, str, str]:
         """Exit code, stdout, stderr."""
         child = self.start(typed)
-        out, err = child.communicate(timeout=40)
+        out, err = child.communicate(timeout=60)
         return child.returncode, out, err
 
 
@@ -60,7 +62,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     for child in opened.started:
         if child.poll() is None:
             child.terminate()
-            child.communicate(timeout=20)
+            child.communicate(timeout=40)
 
 
 def test_placing_twice_changes_nothing_and_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_a_users_file_is_served(shell: Shell, free_port: int) -> None:
     child = shell.start(f"{sys.executable} -u 'shout it.py' --access_code s {where} --mark '?'")
 
     def answer() -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", free_port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", free_port, timeout=60)
         try:
             body = urlencode({"input": json.dumps([{"isbot": False, "msg": "hé"}])})
             connection.request("POST", "/chat", body, {"content-type": "application/x-www-form-urlencoded"})
@@ -130,17 +132,17 @@ def test_a_users_file_is_served(shell: Shell, free_port: int) -> None:
         finally:
             connection.close()
 
-    assert eventually(answer, 30).decode() == "HÉ?"
+    assert eventually(answer, 60).decode() == "HÉ?"
     # The process that was started is the server; nothing is left of the first run.
     assert b"trunkcall\0as\0python\0shout it.py\0" in Path(f"/proc/{child.pid}/cmdline").read_bytes()
     child.terminate()
-    _, err = child.communicate(timeout=20)
+    _, err = child.communicate(timeout=40)
     assert child.returncode == 0, err
 
 
 def test_a_python_without_trunkcall_hands_over(shell: Shell, tmp_path: Path) -> None:
     bare = tmp_path / "bare" / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True, timeout=40)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True, timeout=60)
     code, out, err = shell.run(f"'{bare}' {DATA / 'shout.py'} --help")
     assert (code, "--mark MARK" in out) == (0, True), err
 
@@ -156,7 +158,7 @@ def test_the_server_cannot_import_them(tmp_path: Path, monkeypatch: pytest.Monke
         env={**os.environ, "PYTHONPATH": f"{placed.folder / 'python'}:{tmp_path / 'not there'}"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=50,
     )
     assert done.stdout.split() == ["True", "None"], done
 
@@ -181,7 +183,7 @@ def test_tgis_name(tmp_path: Path) -> None:
         "text-generation-launcher",
     }
     command = [placed.folder / "bin" / "text-generation-launcher", "--env"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.startswith("Runtime environment:\nTarget: ")
 
 
@@ -191,12 +193,12 @@ def test_vllms_names(tmp_path: Path) -> None:
     environment["PYTHONPATH"] = str(placed.folder / "python")
 
     def run(*command: str) -> str:
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=40, check=True).stdout
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
 
     for command in (("vllm", "serve", "--help"), ("python3", "-m", "vllm.entrypoints.openai.api_server", "--help")):
         assert "--tensor-parallel-size" in run(*command)
     bare = tmp_path / "bare" / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True, timeout=40)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True, timeout=60)
     (tmp_path / "own.py").write_text(
         "from vllm import LLM, SamplingParams\nprint(LLM.__module__, SamplingParams(n=2).n)\n"
     )

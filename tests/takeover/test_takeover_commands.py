@@ -18,7 +18,7 @@ from trunkcall.takeover.plan import Guards, Plan, guarded, show
 
 def as_command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "trunkcall", "as", *arguments], capture_output=True, text=True, timeout=30, cwd=cwd
+        [sys.executable, "-m", "trunkcall", "as", *arguments], capture_output=True, text=True, timeout=50, cwd=cwd
     )
 
 
@@ -49,10 +49,11 @@ def test_every_use_ends_with_a_code_and_a_word(arguments: list[str], code: int, 
 
 def test_a_reader_that_leaves_is_no_bug() -> None:
     line = f"{sys.executable} -m trunkcall as kuwa-executor chatgpt --help | head -c 10"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=50)
     assert (done.stdout, done.stderr) == ("usage: kuw", "")
 
 
+@pytest.mark.timeout(240)
 def test_a_command_may_be_written_as_a_module_of_python() -> None:
     line = ("vllm.entrypoints.openai.api_server", "--model", "pocket", "--port", "5000")
     assert as_command("--show", "python", "-m", *line).stdout == as_command("--show", *line).stdout
@@ -63,6 +64,7 @@ def test_a_command_may_be_written_as_a_module_of_python() -> None:
     assert "MODULE" in as_command("python", "-m").stderr, "a module's name is missing"
 
 
+@pytest.mark.timeout(240)
 def test_all_commands_can_be_loaded_and_are_listed() -> None:
     told = as_command("--help").stdout
     for name in commands.COMMANDS:

@@ -21,6 +21,8 @@ from running import eventually
 
 from trunkcall.pocket import gguf_path
 
+pytestmark = pytest.mark.timeout(240)
+
 COMMAND = "text-generation-launcher"
 
 
@@ -47,11 +49,11 @@ class Launcher:
                 self.lines[name].append(line.rstrip("\n"))
 
     def ready(self) -> None:
-        eventually(lambda: "Connected" in self.lines["out"] or self.child.poll() is not None, 40)
+        eventually(lambda: "Connected" in self.lines["out"] or self.child.poll() is not None, 90)
         assert self.child.poll() is None, self.lines
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             data = None if body is None else json.dumps(body).encode()
             connection.request(method, path, data, {"content-type": "application/json", **headers})
@@ -64,11 +66,11 @@ class Launcher:
         if self.child.poll() is None:
             self.child.send_signal(number)
         try:
-            self.child.wait(20)
+            self.child.wait(40)
         finally:
             self.child.kill()
         for reader in self._readers:
-            reader.join(5)
+            reader.join(15)
         return self.child.returncode
 
 
@@ -138,7 +140,7 @@ def test_a_model_that_cannot_be_loaded_ends_it(launch: Callable[..., Launcher], 
     whole = gguf_path().read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])
     launcher = launch("--model-id", str(broken))
-    launcher.child.wait(40)
+    launcher.child.wait(90)
     assert launcher.end() == 1
     assert launcher.lines["err"][-1].startswith("trunkcall: ")
     assert "broken.gguf" in launcher.lines["err"][-1]
@@ -157,7 +159,7 @@ def test_a_model_that_cannot_be_loaded_ends_it(launch: Callable[..., Launcher], 
 )
 def test_what_is_refused_at_once(launch: Callable[..., Launcher], words: list[str], code: int, said: str) -> None:
     launcher = launch(*words)
-    launcher.child.wait(30)
+    launcher.child.wait(60)
     assert launcher.end() == code
     printed = "\n".join(launcher.lines["err"])
     assert said in printed
@@ -168,16 +170,24 @@ def test_sigint_in_the_middle_of_an_answer_ends_it_well(launch: Callable[..., La
     launcher = launch("--model-id", "pocket", "--graceful-termination-timeout", "0")
     launcher.ready()
     body = {"inputs": "Tell me a story.", "parameters": {"max_new_tokens": 900}, "stream": True}
-    asking = threading.Thread(target=_ask, args=(launcher, body))
+    begun = threading.Event()
+    asking = threading.Thread(target=_ask, args=(launcher, body, begun))
     asking.start()
+    assert begun.wait(60)
     assert launcher.end(signal.SIGINT) == 0
-    asking.join(20)
+    asking.join(60)
     assert not asking.is_alive()
 
 
-def _ask(launcher: Launcher, body: Any) -> None:
+def _ask(launcher: Launcher, body: Any, begun: threading.Event) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", launcher.port, timeout=60)
     with contextlib.suppress(OSError, http.client.HTTPException):
-        launcher.call("POST", "/", body)
+        connection.request("POST", "/", json.dumps(body), {"content-type": "application/json"})
+        answer = connection.getresponse()
+        answer.read1()
+        begun.set()
+        answer.read()
+    connection.close()
 
 
 @pytest.mark.parametrize(
@@ -192,7 +202,7 @@ def test_the_images_defaults(tmp_path: Path, environ: dict[str, str], told: str)
         [script, "--model-id", "m"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=50,
         check=True,
         env={"PATH": f"{tmp_path}:/bin", **environ},
     )

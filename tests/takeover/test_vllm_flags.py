@@ -237,7 +237,7 @@ def call(url: str, body: Any = None, **headers: str) -> tuple[int, Any]:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"content-type": "application/json", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             status, text = answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -245,6 +245,7 @@ def call(url: str, body: Any = None, **headers: str) -> tuple[int, Any]:
     return status, json.loads(text) if text else None
 
 
+@pytest.mark.timeout(180)
 def test_it_serves_under_all_its_names(tmp_path: Path) -> None:
     line = (
         "vllm",
@@ -260,7 +261,7 @@ def test_it_serves_under_all_its_names(tmp_path: Path) -> None:
     )
     with started(tmp_path, *line) as child:
         url = child.ready()
-        assert eventually(lambda: call(f"{url}/health")[0] == 200, 20), "needs no key"
+        assert eventually(lambda: call(f"{url}/health")[0] == 200, 60), "needs no key"
         assert call(f"{url}/ping") == (200, None)
         assert call(f"{url}/ping", {})[0] == 200
         assert "version" in call(f"{url}/version")[1]
@@ -277,14 +278,15 @@ def test_it_serves_under_all_its_names(tmp_path: Path) -> None:
         eventually(lambda: "org/a is served by llamacpp" in child.said)
         assert "sk-1" not in child.said
         child.process.send_signal(signal.SIGINT)
-        assert child.process.wait(15) == 0
+        assert child.process.wait(30) == 0
 
 
+@pytest.mark.timeout(120)
 def test_a_model_that_cannot_be_loaded_ends_the_server(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(gguf_path().read_bytes()[:200_000])
     with started(tmp_path / "home", "vllm.entrypoints.openai.api_server", "--model", str(broken)) as child:
-        assert child.process.wait(30) == 1
+        assert child.process.wait(50) == 1
     text = child.said
     assert re.search(r"trunkcall: .*broken.gguf", text), text
     assert "Traceback" not in text
@@ -295,7 +297,7 @@ def test_help_is_quick_and_needs_no_model() -> None:
         [sys.executable, "-X", "importtime", "-m", "trunkcall", "as", "vllm", "serve", "--help"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=50,
     )
     assert done.returncode == 0
     assert not {"torch", "uvloop", "openai", "transformers"} & set(re.findall(r"\| +(\w+)\n", done.stderr))

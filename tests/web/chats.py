@@ -10,14 +10,11 @@ from typing import Any
 from playwright.sync_api import Locator, Page, expect
 from running import Server
 
-STILL = """async (element) => {
-  for (let before = null; before !== element.scrollTop; ) {
-    before = element.scrollTop;
-    await new Promise((resolve) => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(resolve)), 200));
-  }
-  return element.scrollTop;
+UNHURRIED = """() => {
+  const really = window.setTimeout;
+  window.setTimeout = (work, ms, ...more) => really(work, [3000, 6000].includes(ms) ? 100 * ms : ms, ...more);
 }"""
-"""Where an element stands once it is not scrolled any more."""
+"""What ends after 6 s is a message with what can be undone, after 3 s the wait for the colours of a code."""
 
 
 def box(page: Page) -> Locator:
@@ -53,6 +50,11 @@ def column(page: Page, letter: str) -> Locator:
     return page.get_by_role("region", name=re.compile(f"^Column {letter}: "))
 
 
+def unhurried(page: Page) -> None:
+    """From now on the page waits for a machine that is short of time."""
+    page.evaluate(UNHURRIED)
+
+
 def kept(page: Page, store: str) -> list[dict[str, Any]]:
     """What this browser keeps: conversations in no order, or votes as they were made."""
     found = page.evaluate("(store) => import('/web/lib/store.js').then(({ all }) => all(store))", store)
@@ -67,9 +69,9 @@ def kept_answer(page: Page, state: str) -> dict[str, Any]:
 
 
 def noted(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the operator's log of conversations."""
+    """The lines of the operator's log of conversations, without one that is just being written."""
     files = sorted(folder.glob("*-conv.json"))
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [json.loads(line) for file in files for line in file.read_text().split("\n")[:-1]]
 
 
 def running_now(server: Server) -> int:

@@ -15,7 +15,7 @@ from web_browser import DESKTOP, PHONE, chromium
 
 Visit = Callable[..., Page]
 
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,7 @@ def thinking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Thinking]:
 @pytest.fixture
 def upstream(thinking: Thinking) -> Upstream:
     """Of the model thinker, with its gate shut."""
-    thinking.upstream.gate.clear()
-    thinking.upstream.left.clear()
+    thinking.upstream.begin_anew()
     return thinking.upstream
 
 
@@ -138,7 +137,7 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
             **more,
         )
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(30_000)
         allowed.extend(allow)
         context.on("weberror", lambda error: wrong.append(f"script: {error.error}"))
         context.on("console", lambda told: wrong.append(f"console: {told.text}") if told.type == "error" else None)

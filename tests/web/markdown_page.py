@@ -29,6 +29,9 @@ MOUNT = """async () => {
     planned.delete(id);
     noFrame(id);
   };
+  window.drawn = async () => {
+    while (planned.size) await frame();
+  };
   window.frame = () => new Promise((resolve) => nextFrame(() => setTimeout(resolve)));
   // Until all is drawn and nothing has changed for some frames; gives the longest time in ms that the page could not do
   // anything else.

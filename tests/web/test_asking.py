@@ -11,15 +11,27 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 from running import Server, eventually
+from web.thinking_upstream import Upstream, thinking_upstream
 from web_browser import chromium
 
 SLOW = "slow=debug:0.05"
+ENDLESS = "word " * 4000
+"""Three minutes of the slow model."""
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
-    home = tmp_path_factory.mktemp("home")
-    with Server("--no-pocket", "--model", "quick=debug", "--model", SLOW, home=home) as running:
+def thinker() -> Generator[Upstream]:
+    """Whose answer to `wait` ends when its gate is opened."""
+    with thinking_upstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, thinker: Upstream) -> Generator[Server]:
+    words = [
+        word for model in ("quick=debug", SLOW, f"thinker=openai:{thinker.url}#thinker") for word in ("--model", model)
+    ]
+    with Server("--no-pocket", *words, home=tmp_path_factory.mktemp("home")) as running:
         yield running
 
 
@@ -139,8 +151,9 @@ def running_now(server: Server) -> int:
     return sum(r["in_flight"] for model in server.get("/admin/models")["models"] for r in model["replicas"])
 
 
-def test_one_is_stopped_and_the_others_go_on(server: Server) -> None:
-    body = {"questions": [question("slow", "a" * 400), question("slow", "word " * 20)]}
+def test_one_is_stopped_and_the_others_go_on(server: Server, thinker: Upstream) -> None:
+    thinker.begin_anew()
+    body = {"questions": [question("slow", ENDLESS), question("thinker", "wait")]}
     request = Request(
         f"{server.url}/web/api/ask", json.dumps(body).encode(), {"content-type": "application/json"}, method="POST"
     )
@@ -150,6 +163,7 @@ def test_one_is_stopped_and_the_others_go_on(server: Server) -> None:
         eventually(lambda: running_now(server) == 2)
         assert server.post("/web/api/ask/stop", {"stream": name, "part": 0})[0] == 200
         eventually(lambda: running_now(server) == 1)
+        thinker.gate.set()
         rest = answer.read().decode()
     assert '"part":1,"text":"data: [DONE]' in rest or "[DONE]" in rest
     stories = server.get("/admin/requests")["requests"][:2]
@@ -158,7 +172,7 @@ def test_one_is_stopped_and_the_others_go_on(server: Server) -> None:
 
 
 def test_who_leaves_stops_all(server: Server) -> None:
-    body = {"questions": [question("slow", "a" * 400)] * 3}
+    body = {"questions": [question("slow", ENDLESS)] * 3}
     request = Request(
         f"{server.url}/web/api/ask", json.dumps(body).encode(), {"content-type": "application/json"}, method="POST"
     )
@@ -184,6 +198,7 @@ EIGHT = """async () => {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_eight_answers_come_at_once_in_a_browser(server: Server) -> None:
     with chromium() as browser:
         page = browser.new_page()

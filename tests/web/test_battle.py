@@ -16,7 +16,7 @@ from running import Server, eventually
 from web.chats import ask, column, kept, noted
 from web_browser import PHONE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 NAMES = ["echo", "slow", "crawl"]
 
@@ -90,6 +90,7 @@ def test_names_are_hidden_until_the_vote(visit, server, button, winner, kind, to
     shown = page.locator(".compare").inner_html()
     assert not [name for name in NAMES if name in shown] and "tokens/s" not in shown
     expect(page.get_by_role("button", name="Share")).to_be_disabled()
+    eventually(lambda: len(noted(log)) == before + 4)
     page.get_by_role("button", name=button).click()
     for letter, name in zip("AB", pair, strict=True):
         expect(column(page, letter).get_by_role("heading", level=2)).to_have_text(name)

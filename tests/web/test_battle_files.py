@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 VOTE: dict[str, Any] = {
     "id": "v1", "at": 1760000000000, "models": ["a", "b"], "winner": "left", "anonymous": True,

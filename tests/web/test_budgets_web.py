@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 from web.chats import ask
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def test_a_budget_is_seen_and_its_end_is_said(visit, closed):

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from running import Server, eventually
-from web.chats import answered, ask, kept, kept_answer, listed, said
+from web.chats import answered, ask, kept, kept_answer, listed, said, unhurried
 from web_browser import PHONE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,7 @@ def test_the_list(visit):
     search.fill("no such fruit")
     expect(page.get_by_text("No chat holds these words.")).to_be_visible()
     search.fill("")
+    unhurried(page)
     do(page, "plums", "Delete")
     expect(listed(page)).to_have_text(["red fruit", "apples and pears"])
     page.get_by_role("button", name="Undo").click()
@@ -166,6 +167,14 @@ def test_what_comes_again_is_united_with_what_is_here(visit, tmp_path: Path):
     expect(page.locator(".question-text")).to_have_text(["question of c1", "of mine"])
 
 
+def said_whole(page: Page, question: str) -> str:
+    """What the upstream has answered to this as it is kept, empty before its end."""
+    (found,) = kept(page, "conversations")
+    begin = f"0 images; {question}"
+    whole = (one["text"] for one in found["messages"].values() if one.get("state") == "done")
+    return next((text for text in whole if text.startswith(begin)), "")
+
+
 def test_two_tabs(visit, upstream):
     first = visit("chat", query="model=thinker")
     second = first.context.new_page()
@@ -188,7 +197,8 @@ def test_two_tabs(visit, upstream):
     upstream.gate.set()
     expect(first.get_by_role("button", name="Send")).to_be_visible()
     expect(second.get_by_text("This answer comes in another tab.")).to_be_hidden()
-    whole = first.locator(".reply .markdown").inner_text()
+    whole = eventually(lambda: said_whole(first, "wait for me"))
+    expect(first.locator(".reply .markdown")).to_have_text(whole)
     expect(second.locator(".reply .markdown")).to_have_text(whole)
     expect(first.locator(".branches")).to_have_text("1/2")
     wanted = sorted(["wait for me", whole, "from the second", "0 images; from the second"])
@@ -205,9 +215,11 @@ def test_deleted_in_another_tab_while_an_answer_comes(visit, upstream):
     said(first, "wait for me..")
     second = first.context.new_page()
     second.goto(first.url.split("?")[0] + "#/chat")
+    for page in (first, second):
+        unhurried(page)
     do(second, "wait for me", "Delete")
     expect(first.get_by_text("This chat was deleted in another tab.")).to_be_visible()
-    assert upstream.left.wait(10)
+    assert upstream.left.wait(30)
     expect(first.locator(".question")).to_have_count(0)
     assert kept(first, "conversations") == []
     second.get_by_role("button", name="Undo").click()
@@ -219,13 +231,13 @@ def test_a_tab_that_was_closed_while_an_answer_came(visit, upstream):
     ask(first, "wait for me")
     said(first, "wait for me..")
     first.reload()
-    assert upstream.left.wait(10)
+    assert upstream.left.wait(30)
     expect(first.get_by_role("alert")).to_contain_text("The page was closed before the answer was complete.")
     said(first, "wait for me.")
     upstream.gate.set()
     first.get_by_role("button", name="Continue").click()
-    said(first, "0 images; wait for me")
     expect(first.get_by_role("alert")).to_be_hidden()
+    answered(first, "0 images; wait for me")
 
 
 def test_leaving_the_page_does_not_stop_an_answer(visit, upstream):
@@ -276,6 +288,7 @@ SLOW = """() => { const really = IDBObjectStore.prototype.delete;
 def test_the_list_on_a_phone(visit, how):
     page = visit("chat", size=PHONE, query="model=echo")
     page.evaluate(how)
+    unhurried(page)
     ask(page, "on a phone")
     said(page, "on a phone")
     page.get_by_role("button", name="Chats", exact=True).click()

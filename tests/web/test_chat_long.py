@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 from running import Server
-from web.chats import ask, said
+from web.chats import ask, said, unhurried
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 TURNS = 100
 TEXT = (
@@ -55,6 +55,7 @@ def test_what_is_finished_is_left_alone(visit, upstream, tmp_path: Path):
     file = tmp_path / "long.json"
     file.write_text(long_chat())
     page = visit("chat")
+    unhurried(page)
     page.locator(".list input[type=file]").set_input_files(str(file))
     page.get_by_role("navigation", name="Chats").get_by_role("link", name="long").click()
     expect(page.locator(".reply")).to_have_count(TURNS)
@@ -62,16 +63,18 @@ def test_what_is_finished_is_left_alone(visit, upstream, tmp_path: Path):
     # What is far away is not laid out.
     assert page.locator(".message").first.evaluate("one => getComputedStyle(one).contentVisibility") == "auto"
     # One block of code is coloured after the other, which is part of its being finished.
-    expect(page.locator("figure.code", has=page.locator(".hl-number"))).to_have_count(TURNS, timeout=45_000)
+    expect(page.locator("figure.code", has=page.locator(".hl-number"))).to_have_count(TURNS, timeout=90_000)
     ask(page, "wait for it")
     said(page, "wait for it...")
     assert len(upstream.asked[-1]["messages"]) == 2 * TURNS + 1
     page.evaluate(WATCH)
-    said(page, "." * 150)
+    expect(page.locator(".reply").last).to_contain_text("." * 150, timeout=60_000)
     assert page.evaluate("touched") == 0
     assert page.evaluate("shifted") < 0.02
-    thread = page.locator(".thread")
-    assert thread.evaluate("one => one.scrollHeight - one.scrollTop - one.clientHeight") < 2
+    # What has come since the last frame was drawn is not followed yet.
+    page.wait_for_function(
+        "() => (t => t.scrollHeight - t.scrollTop - t.clientHeight < 2)(document.querySelector('.thread'))"
+    )
     upstream.gate.set()
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     said(page, "5 tokens")

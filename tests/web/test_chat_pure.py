@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 TREE = """
 const { askedOf, branchedTo, branches, fresh, holds, leadingTo, merged, shown, withChange, withMessage, withSettings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ import pytest
 import yaml
 from playwright.sync_api import expect
 from running import Server, eventually
-from web.chats import ask, noted, said
+from web.chats import ask, kept, noted, said
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 GONE = ("ERR_", "Failed to load")
 
@@ -31,7 +32,7 @@ def test_a_server_that_goes_away_while_it_answers(visit, tmp_path: Path, free_po
         ask(page, "one two three " * 100)
         said(page, "one two three")
         first.process.kill()
-        first.process.wait(10)
+        first.process.wait(30)
         expect(page.get_by_role("alert")).to_be_visible()
         said(page, "one two three")
         ask(page, "is anybody there")
@@ -120,6 +121,8 @@ def test_votes_and_logs(visit, tmp_path: Path):
         eventually(lambda: len(noted(folder)) == 3)
         page.get_by_role("button", name="Flag").click()
         eventually(lambda: len(noted(folder)) == 4)
+        (chat,) = eventually(lambda: [one for one in kept(page, "conversations") if '"flag"' in json.dumps(one)])
+        assert sorted(one.get("vote", "") for one in chat["messages"].values()) == ["", "flag", "upvote"]
         page.reload()
         expect(page.get_by_role("button", name="Flag")).to_have_attribute("aria-pressed", "true")
     found = noted(folder)

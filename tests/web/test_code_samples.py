@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 from running import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 HARD = 'It\'s "quoted" \\ $HOME `x` ${y} é 🦜 \n  </script> \u2028 end'
 BODIES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -72,7 +73,7 @@ async def test_a_disk_that_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
     log = ConversationLog(tmp_path, patience=0.2)
     readers: list[int] = []
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             waiting = [asyncio.create_task(log.append(makes(b"x\n"))) for _ in range(3)]
             # All threads of the loop are free.
             await asyncio.gather(*(asyncio.to_thread(int) for _ in range(64)))
@@ -80,8 +81,12 @@ async def test_a_disk_that_hangs_holds_up_nobody_else(tmp_path: Path) -> None:
                 assert isinstance(failed, ServingError)
                 assert (failed.kind, "has not answered for 0.2 s" in failed.message) == ("no_capacity", True)
             readers = [os.open(name, os.O_RDONLY | os.O_NONBLOCK) for name in names(tmp_path)]
-            # The disk is back.
-            await log.append(makes(b"y\n"))
+            # The disk is back; a machine that is short of time may outlast so little patience once more.
+            back = False
+            while not back:
+                with suppress(ServingError):
+                    await log.append(makes(b"y\n"))
+                    back = True
         assert b"y\n" in os.read(readers[0], 100) + os.read(readers[1], 100)
     finally:
         for reader in readers:

@@ -10,7 +10,10 @@ import pytest
 from playwright.sync_api import Page, expect
 from running import Server, eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+LOOKS = 90_000
+"""Milliseconds in which the page has looked again, also when its last look took seconds: it looks the less often then."""
 
 
 @pytest.fixture
@@ -135,10 +138,10 @@ def test_what_is_used_shows_as_a_bar_and_changes_by_itself(page, closed):
     bar = card(page, "eager").get_by_role("meter", name="Tokens today")
     expect(bar).to_have_attribute("aria-valuenow", "0")
     asks(closed, secret, "word " * 10)
-    expect(bar).not_to_have_attribute("aria-valuenow", "0")
+    expect(bar).not_to_have_attribute("aria-valuenow", "0", timeout=LOOKS)
     boss = {"authorization": f"Bearer {closed.secrets['boss']}"}
     assert closed.server.request("PATCH", "/admin/keys/eager", {"tokens_per_day": 20}, boss)[0] == 200
-    expect(card(page, "eager").get_by_text("budget used up")).to_be_visible()
+    expect(card(page, "eager").get_by_text("budget used up")).to_be_visible(timeout=LOOKS)
 
 
 def test_many_keys_are_found_by_name(page, closed):

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
-from running import Server
+from running import Server, eventually
 from web.markdown_page import INSPECT, mount
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 SAMPLE = """# Heading
 
@@ -64,7 +64,7 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
     """A page with nothing but Markdown in it; nothing may go wrong in it."""
     wrong: list[str] = []
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(30_000)
     found = context.new_page()
     found.on("pageerror", lambda error: wrong.append(str(error)))
     found.on("console", lambda told: wrong.append(told.text) if told.type in ("error", "warning") else None)
@@ -205,12 +205,14 @@ def test_it_grows_into_what_it_is_at_once(page: Page, text: str, step: int) -> N
 
 def test_nothing_turns_into_something_else_while_it_grows(page: Page) -> None:
     changes = page.evaluate(
-        """text => {
+        """async text => {
           show("", true);
           const changes = [];
           let before = [];
           for (let end = 1; end <= text.length; end += 1) {
             show(text.slice(0, end), true);
+            // A page that had no time is not at the end of it yet.
+            await drawn();
             const now = [...shown().querySelectorAll(".part > *")].map((one) => one.localName);
             if (before.some((name, at) => name !== now[at])) changes.push(text.slice(0, end).slice(-20));
             before = now;
@@ -294,8 +296,16 @@ def test_code_is_coloured_copied_and_wrapped(page: Page) -> None:
     expect(block.locator(".hl-keyword").first).to_have_text("def")
     expect(block.locator(".code-language")).to_have_text("python")
     assert block.locator(".turn").get_attribute("data-name") == "U+202E"
+    # It is said for a moment only.
+    block.evaluate(
+        """(block) => {
+          window.said = [];
+          const watch = new MutationObserver(() => said.push(block.querySelector("[data-does=copy]").textContent));
+          watch.observe(block.querySelector("figcaption"), { childList: true, subtree: true, characterData: true });
+        }"""
+    )
     block.get_by_role("button", name="Copy").click()
-    expect(block.get_by_role("button", name="Copied")).to_be_visible()
+    page.wait_for_function("() => said[0] === 'Copied'")
     assert page.evaluate("() => navigator.clipboard.readText()") == code.rstrip("\n")
     wrap = block.get_by_role("button", name="Wrap lines")
     wrap.click()
@@ -338,6 +348,7 @@ def test_a_library_that_is_long_on_its_way_is_waited_for(browser: Browser, serve
     page.goto(server.url)
     mount(page)
     page.evaluate("() => show('```js\\n1\\n```')")
+    eventually(lambda: page.wait_for_timeout(50) or held)
     # Longer than a text may take.
     page.wait_for_timeout(4000)
     held[0].continue_()

@@ -14,12 +14,17 @@ from engines import stand_in
 from engines.model_folders import put_model
 from playwright.sync_api import Locator, Page, expect
 from running import Server, eventually
+from web.chats import unhurried
 from web_browser import PHONE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 Visit = Callable[..., Page]
 REFUSED = "the server responded with a status of"
+START = 60_000
+"""Milliseconds in which an engine is there."""
+LOOKS = 90_000
+"""Milliseconds in which the page has looked again, also when its last look took seconds: it looks the less often then."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +47,7 @@ def administered(folder: Path) -> Iterator[Server]:
         "TRUNKCALL_VLLM": str(stand_in.program(folder, "vllm")),
         "VLLM_SERVER_DEV_MODE": "1",
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
-        "STAND_IN": json.dumps({"loads": 3, "says": ["a line of its log"]}),
+        "STAND_IN": json.dumps({"broken_if": str(folder / "not-yet"), "says": ["a line of its log"]}),
     }
     with Server("--config", str(write(folder)), home=folder / "home", env=env) as server:
         yield server
@@ -71,7 +76,8 @@ def add_dialog(page: Page, source: str) -> Locator:
     return dialog
 
 
-def test_all_models_and_the_machine(models: Page) -> None:
+def test_all_models_and_the_machine(models: Page, administered: Server) -> None:
+    assert administered.request("POST", "/admin/models/pocket/unload", {})[0] == 200
     expect(models.locator(".model-card")).to_have_count(3)
     expect(card(models, "written")).to_contain_text("and one more")
     expect(card(models, "written")).to_contain_text("other")
@@ -83,13 +89,14 @@ def test_all_models_and_the_machine(models: Page) -> None:
 
 
 def test_loading_unloading_and_the_way_back(models: Page, administered: Server) -> None:
+    unhurried(models)
     card(models, "pocket").get_by_role("button", name="Load").click()
-    expect(card(models, "pocket").locator(".badge")).to_have_text("ready")
+    expect(card(models, "pocket").locator(".badge")).to_have_text("ready", timeout=START)
     expect(card(models, "pocket")).to_contain_text("MiB")
     card(models, "pocket").get_by_role("button", name="Unload").click()
     expect(card(models, "pocket").locator(".badge")).to_have_text("off")
     models.get_by_role("button", name="Undo").click()
-    expect(card(models, "pocket").locator(".badge")).to_have_text("ready")
+    expect(card(models, "pocket").locator(".badge")).to_have_text("ready", timeout=START)
     show(models, "pocket")
     replica = models.locator(".replica")
     expect(replica).to_contain_text("llamacpp")
@@ -102,7 +109,7 @@ def test_loading_unloading_and_the_way_back(models: Page, administered: Server) 
     expect(models.locator(".model-head .badge")).to_have_text("ready")
     pid = administered.get("/admin/models/pocket")["replicas"][0]["pid"]
     models.get_by_role("button", name="Restart").click()
-    expect(models.get_by_text("pocket has been started anew")).to_be_visible()
+    expect(models.get_by_text("pocket has been started anew")).to_be_visible(timeout=START)
     assert administered.get("/admin/models/pocket")["replicas"][0]["pid"] != pid
 
 
@@ -127,6 +134,7 @@ def test_running_answers_are_asked_for(models: Page) -> None:
     card(models, "pocket").get_by_role("button", name="Unload").click()
     with models.expect_request(lambda request: request.url.endswith("/admin/models/pocket/unload")):
         asked.get_by_role("button", name="Unload").click()
+    models.unroute_all(behavior="ignoreErrors")
 
 
 def test_adding_changing_and_removing(models: Page, administered: Server) -> None:
@@ -167,6 +175,7 @@ def test_adding_changing_and_removing(models: Page, administered: Server) -> Non
     models.get_by_role("button", name="Remove").click()
     asked = models.get_by_role("dialog", name="Remove mine?")
     expect(asked).to_contain_text("Files on disk stay")
+    unhurried(models)
     asked.get_by_role("button", name="Remove").click()
     expect(card(models, "written")).to_be_visible()
     expect(card(models, "mine")).to_have_count(0)
@@ -228,9 +237,12 @@ def test_an_address_where_nothing_answers(models: Page) -> None:
 
 def test_the_progress_the_log_and_adapters_of_an_engine(models: Page, folder: Path, administered: Server) -> None:
     show(models, "tuned")
+    loading = folder / "not-yet"
+    loading.touch()
     models.locator(".model-head").get_by_role("button", name="Load").click()
     expect(models.locator(".replica").get_by_role("progressbar")).to_be_visible()
-    expect(models.locator(".model-head .badge")).to_have_text("ready")
+    loading.unlink()
+    expect(models.locator(".model-head .badge")).to_have_text("ready", timeout=START)
     log = models.get_by_role("region", name="Log").locator("pre")
     expect(log).to_contain_text("stand-in")
     expect(log).to_contain_text("a line of its log")
@@ -270,14 +282,14 @@ def test_a_model_of_the_file_and_a_file_that_changed(models: Page, folder: Path)
     models.get_by_role("link", name="All models").click()
     write(folder, later="debug")
     note = models.get_by_text("was changed since it was read")
-    expect(note).to_be_visible()
+    expect(note).to_be_visible(timeout=LOOKS)
     models.get_by_role("button", name="Reload the settings").click()
     expect(card(models, "later")).to_be_visible()
     expect(models.get_by_text(re.compile("Changed: models.later"))).to_be_visible()
     expect(note).to_be_hidden()
     expect(models.locator(".news")).to_contain_text("models.later was changed by a reload")
     write(folder)
-    expect(note).to_be_visible()
+    expect(note).to_be_visible(timeout=LOOKS)
     models.get_by_role("button", name="Reload the settings").click()
     expect(card(models, "later")).to_have_count(0)
 
@@ -306,7 +318,7 @@ def test_nothing_is_wider_than_a_phone(administered: Server, visit: Visit) -> No
 
 def test_without_models(visit: Visit, tmp_path: Path) -> None:
     with Server("--no-pocket", home=tmp_path) as server:
-        page = visit("models", at=server.url)
+        page = visit("models", at=server.url, allow=("ERR_",))
         expect(page.get_by_role("heading", name="No models yet")).to_be_visible()
         page.locator(".empty-state").get_by_role("button", name="Add a model").click()
         expect(page.get_by_role("dialog", name="Add a model")).to_be_visible()
@@ -316,7 +328,7 @@ def test_a_locked_list_is_only_looked_at(visit: Visit, tmp_path: Path) -> None:
     config = tmp_path / "trunkcall.yaml"
     config.write_text(json.dumps({"listen": {"port": 0, "options": {"web": {"locked": True}}}}))
     with Server("--config", str(config), home=tmp_path / "home") as server:
-        page = visit("models", at=server.url)
+        page = visit("models", at=server.url, allow=("ERR_",))
         expect(page.get_by_text("is locked")).to_be_visible()
         for name in ("", "pocket"):
             if name:
@@ -347,6 +359,7 @@ def test_the_progress_of_a_download(models: Page) -> None:
     expect(card(models, "pocket").get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
     expect(card(models, "pocket")).to_contain_text("1.2 GB of 4.7 GB")
     expect(models.get_by_role("heading", name="3 models")).to_be_visible()
+    models.unroute_all(behavior="ignoreErrors")
 
 
 def test_gpus(models: Page) -> None:
@@ -366,6 +379,12 @@ def test_gpus(models: Page) -> None:
 
 
 def test_what_others_do_is_seen(models: Page, administered: Server) -> None:
+    # What happens before its stream of events is there is no news.
+    models.goto("about:blank")
+    models.goto(administered.url)
+    with models.expect_response(lambda answer: "/admin/events" in answer.url):
+        models.evaluate("() => { location.hash = '#/models'; }")
+    expect(card(models, "written")).to_be_visible()
     assert administered.post("/admin/models", {"name": "theirs", "source": "debug"})[0] == 201
     expect(card(models, "theirs")).to_be_visible()
     expect(models.locator(".news")).to_contain_text("theirs was added")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from old_command import OldCommand, old_command
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 from running import eventually
 from web.chats import ask, box, noted
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 BEGUN = {"temperature": 0.7, "top_p": 1, "max_tokens": 1024}
 """Where the old page's sliders stood at first."""
@@ -30,6 +33,13 @@ class Old:
     logs: Path
 
 
+def offered(url: str, user: str = "") -> set[str]:
+    """The models that this web server has."""
+    shown = {"authorization": f"Basic {b64encode(user.encode()).decode()}"} if user else {}
+    with urlopen(Request(f"{url.rstrip('/')}/web/api/models", headers=shown), timeout=30) as answer:
+        return {model["name"] for model in json.load(answer)["models"]}
+
+
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Old]:
     home = tmp_path_factory.mktemp("old")
@@ -43,16 +53,19 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Old]:
             )
             return stack.enter_context(child)
 
-        controller = start("controller", "controller", "--host", "127.0.0.1").ready()
+        controller = start("controller", "controller", "--host", "127.0.0.1").ready(90)
         worker = start(
             "multi_model_worker", "worker", "--host", "127.0.0.1", "--controller-address", controller,
             "--model-path", "debug", "--model-names", "echo", "--model-path", "debug:0.05", "--model-names", "slow",
         )  # fmt: skip
-        worker.ready()
+        worker.ready(90)
         web = ("--host", "127.0.0.1", "--controller-url", controller, "--model-list-mode", "reload")
         single = start("gradio_web_server", "single", *web)
         arena = start("gradio_web_server_multi", "arena", *web, "--gradio-auth-path", str(users), "--show-terms-of-use")
-        yield Old(single.ready(), arena.ready(), home / "logs")
+        found = Old(single.ready(90), arena.ready(90), home / "logs")
+        # They are told of by the worker to the controller, and by that to the web servers.
+        eventually(lambda: offered(found.single) == offered(found.arena, "ann:s3cret") == {"echo", "slow"})
+        yield found
         for child in (single, arena):
             assert "Traceback" not in child.said and "s3cret" not in child.said
 
@@ -103,6 +116,8 @@ def test_several_models_begin_with_them_too(visit, old, name):
         ask(page, "Who are you?")
     for question in sent.value.post_data_json["questions"]:
         assert {name: question["body"].get(name) for name in BEGUN} == BEGUN
+    # The vote comes behind what it is on.
+    eventually(lambda: len(noted(old.logs)) == before + 2)
     page.get_by_role("button", name="Tie").click()
     eventually(lambda: len(noted(old.logs)) == before + 3)
     *chats, vote = noted(old.logs)[before:]
@@ -132,7 +147,7 @@ def test_a_link_to_a_model_that_is_not_offered_says_so(visit, old):
 def test_without_models_nobody_is_sent_to_a_page_that_is_not_there(visit, tmp_path):
     words = ("gradio_web_server_multi", "--host", "127.0.0.1", "--port", "0", "--controller-url", "")
     with old_command(tmp_path, f"fastchat.serve.{words[0]}", *words[1:], cwd=tmp_path) as child:
-        page = visit("chat", at=child.ready(), query="model=pocket")
+        page = visit("chat", at=child.ready(90), query="model=pocket")
         for name in ("Chat", "Compare", "Battle"):
             page.get_by_role("link", name=name).click()
             expect(page.get_by_text("Models appear here by themselves")).to_be_visible()
@@ -141,6 +156,8 @@ def test_without_models_nobody_is_sent_to_a_page_that_is_not_there(visit, tmp_pa
         page.get_by_role("link", name="Chat").click()
         page.get_by_role("button", name="Model: pocket").click()
         expect(page.get_by_role("dialog", name="Model")).to_contain_text("Models appear here by themselves")
+        # It would miss the server behind this.
+        page.close()
 
 
 def test_of_what_nobody_asked_for_nothing_is_reported(visit, old):
@@ -158,19 +175,32 @@ def plain(visit, old) -> Page:
     return page
 
 
+def copy(button: Locator) -> None:
+    """Press it, and wait until it has said that this has worked, which it does for a moment."""
+    button.evaluate(
+        """(button) => {
+          window.copied = false;
+          const look = () => { window.copied ||= [button.ariaLabel, button.textContent.trim()].includes("Copied"); };
+          const all = { attributes: true, childList: true, characterData: true, subtree: true };
+          new MutationObserver(look).observe(button, all);
+        }"""
+    )
+    button.click()
+    button.page.wait_for_function("() => window.copied")
+
+
 def test_copying_works_without_tls(plain):
     ask(plain, "Code:\n```\nx = 1\n```")
     field = box(plain)
     for button, text in [("Copy the answer", "Code:\n```\nx = 1\n```"), ("Copy", "x = 1")]:
-        plain.get_by_role("article").last.get_by_role("button", name=button, exact=True).click()
-        expect(plain.get_by_role("button", name="Copied").first).to_be_visible()
+        copy(plain.get_by_role("article").last.get_by_role("button", name=button, exact=True))
         field.fill("")
         field.press("Control+v")
         expect(field).to_have_value(text)
     field.fill("")
     plain.get_by_role("button", name="For developers").click()
-    plain.get_by_role("dialog").get_by_role("button", name="Copy").first.click()
-    expect(plain.get_by_role("dialog").get_by_role("button", name="Copied")).to_be_visible()
+    copy(plain.get_by_role("dialog").get_by_role("button", name="Copy").first)
     plain.keyboard.press("Escape")
+    expect(plain.get_by_role("dialog")).to_be_hidden()
     field.press("Control+v")
     expect(field).to_have_value(re.compile("^curl"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 POINTS = 400 / math.log(10)
 Rank = Callable[[list[tuple[str, str, str]]], dict[str, Any]]

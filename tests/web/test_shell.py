@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from running import Server, eventually
 from web_browser import PHONE, WIDE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 PAGES = ["Chat", "Compare", "Battle", "Models", "Operate", "Keys"]
 
@@ -296,8 +296,7 @@ def test_the_first_paint_is_quick_and_nothing_jumps(visit, size):
            ).observe({ type: "layout-shift", buffered: true }) || setTimeout(() => resolve(0), 500))"""
     )
     assert found < 0.1, found
-    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null")
-    assert paint is not None
+    page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length > 0")
 
 
 def test_it_goes_on_by_itself_after_a_restart(visit, tmp_path: Path, free_port):

@@ -35,7 +35,7 @@ def told(server: Server, path: str, secret: str = "") -> Any:
 
 def raw(server: Server, target: str) -> tuple[int, bytes]:
     """The answer to a request target that is sent as it is written here."""
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=20)
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
     connection.putrequest("GET", target, skip_host=False)
     connection.endheaders()
     answer = connection.getresponse()
@@ -101,6 +101,7 @@ def one_server(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield server
 
 
+@pytest.mark.timeout(120)
 def test_who_is_shown_what(serve: Serve) -> None:
     server = serve("--model", "d=debug", "--model", "hidden=debug", "--no-pocket")
     session = told(server, "/web/api/session")
@@ -205,11 +206,12 @@ def test_a_listener_without_administration_shows_no_pages_for_it(serve: Serve, f
         ({"apis": ["openai"], "options": {"web": {}}}, ["'web'", "not among the apis"]),
     ],
 )
+@pytest.mark.timeout(120)
 def test_options_that_cannot_be(tmp_path: Path, listener: dict[str, Any], words: list[str]) -> None:
     settings = tmp_path / "trunkcall.yaml"
     settings.write_text(json.dumps({"listen": [{"port": 0, **listener}], "pocket": False}))
     command = [sys.executable, "-m", "trunkcall", "up", "--home", str(tmp_path / "home"), "--config", str(settings)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert all(word in done.stderr for word in words), done.stderr
@@ -237,6 +239,7 @@ def test_a_page_of_another_site_sends_in_vain(serve: Serve) -> None:
         assert "`cors`" in json.loads(answer)["error"]["message"]
 
 
+@pytest.mark.timeout(240)
 def test_a_wheel_holds_the_page(tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -250,7 +253,7 @@ def test_a_wheel_holds_the_page(tmp_path: Path) -> None:
         str(tmp_path),
         str(ROOT),
     ]
-    subprocess.run(command, check=True, timeout=55)
+    subprocess.run(command, check=True, timeout=200)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("trunkcall/web/static/")}

@@ -57,7 +57,7 @@ def test_what_no_file_may_contain(file: Path) -> None:
 
 def test_libraries_are_as_they_were_fetched() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "vendor.py", "--check"], capture_output=True, text=True, timeout=30
+        [sys.executable, ROOT / "scripts" / "vendor.py", "--check"], capture_output=True, text=True, timeout=50
     )
     assert done.returncode == 0, done.stderr
 

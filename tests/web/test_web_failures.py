@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from running import Server, eventually
 from web.chats import ask, listed, said
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 BROKEN = {
     "never opens": "IDBFactory.prototype.open = () => ({})",
@@ -185,13 +185,11 @@ def test_a_database_that_opens_after_all_takes_what_was_said_meanwhile(visit, se
 
 def test_a_database_that_was_thrown_away_is_made_anew(visit, server):
     page = visit("chat", query="model=echo")
-    ask(page, "before")
-    said(page, "before")
+    # Kept whole, or it would be kept once more after all was thrown away.
+    asks_and_sees_kept(page, "before")
     session = page.context.new_cdp_session(page)
     session.send("Storage.clearDataForOrigin", {"origin": server.url.rstrip("/"), "storageTypes": "indexeddb"})
-    begin(page)
-    ask(page, "after")
-    said(page, "after")
+    asks_and_sees_kept(page, "after")
     expect(page.get_by_text(NOTE)).to_have_count(0)
     page.reload()
     expect(listed(page)).to_have_text(["after"])
@@ -232,7 +230,7 @@ def test_a_server_that_hangs_is_told_as_one_that_is_away(visit, tmp_path: Path):
         said(page, "hello")
         server.process.send_signal(signal.SIGSTOP)
         try:
-            expect(page.locator(".offline")).to_be_visible(timeout=45_000)
+            expect(page.locator(".offline")).to_be_visible(timeout=90_000)
         finally:
             server.process.send_signal(signal.SIGCONT)
         expect(page.locator(".offline")).to_be_hidden()
@@ -278,8 +276,8 @@ def test_as_many_large_images_as_a_question_takes_fit_into_a_request(visit):
           document.querySelector(".composer").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
         }"""
     )
-    expect(page.get_by_role("list", name="Images to be sent").get_by_role("img")).to_have_count(8, timeout=30_000)
-    with page.expect_response("**/v1/chat/completions") as answer:
+    expect(page.get_by_role("list", name="Images to be sent").get_by_role("img")).to_have_count(8, timeout=120_000)
+    with page.expect_response("**/v1/chat/completions", timeout=120_000) as answer:
         ask(page, "what are these")
     assert answer.value.status == 200
 
@@ -320,7 +318,9 @@ def test_the_keyboard_is_never_nowhere_in_a_chat(visit):
     page.goto(f"{page.url.split('#')[0]}?model=crawl#/chat/new")
     for button in ("Stop", "Continue", "Stop", "Again"):
         if button == "Stop":
-            ask(page, "one two three four five six seven eight nine ten")
+            # What was gone on with ends first.
+            expect(page.get_by_role("button", name="Send")).to_be_visible(timeout=90_000)
+            ask(page, "one two three four five six seven eight nine ten " * 2)
             said(page, "one")
         press(page, button)
         eventually(lambda: focused(page).startswith("textarea Ask crawl"))
@@ -329,7 +329,8 @@ def test_the_keyboard_is_never_nowhere_in_a_chat(visit):
 def test_the_keyboard_is_never_nowhere_elsewhere(visit):
     page = visit("compare/crawl,crawl")
     field = page.get_by_role("textbox", name="Ask both")
-    field.fill("one two three four five six seven eight nine ten")
+    # None of them may be over before it is stopped.
+    field.fill("one two three four five six seven eight nine ten " * 60)
     field.press("Enter")
     for button, then in (
         ("Stop column B", "button Copy"),
@@ -378,5 +379,5 @@ def test_many_chats_that_are_imported_draw_the_list_once(visit, tmp_path: Path):
              .observe(document.querySelector(".list-days"), { childList: true, subtree: true }); }"""
     )
     page.locator(".list-head input[type=file]").set_input_files(str(many))
-    expect(page.get_by_role("navigation", name="Chats").get_by_role("link")).to_have_count(201)
+    expect(page.get_by_role("navigation", name="Chats").get_by_role("link")).to_have_count(201, timeout=120_000)
     assert page.evaluate("window.drawn") < 10

@@ -21,6 +21,11 @@ class Upstream:
         self.gate = threading.Event()
         self.left = threading.Event()
 
+    def begin_anew(self) -> None:
+        """The gate is shut, and answers of a test before, which end now, set nothing."""
+        self.gate.set()
+        self.gate, self.left = threading.Event(), threading.Event()
+
 
 def _delta(**fields: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": fields, "finish_reason": None}]}
@@ -60,6 +65,7 @@ def _handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(data)
 
         def do_POST(self) -> None:
+            gate, left = upstream.gate, upstream.left
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             upstream.asked.append(body)
             asked = [message for message in body.get("messages", []) if message["role"] == "user"]
@@ -71,16 +77,16 @@ def _handler(upstream: Upstream) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.close_connection = True
             try:
-                self._answer(question, sum(part["type"] == "image_url" for part in parts))
+                self._answer(question, sum(part["type"] == "image_url" for part in parts), gate)
             except OSError:
-                upstream.left.set()
+                left.set()
 
-        def _answer(self, question: str, images: int) -> None:
+        def _answer(self, question: str, images: int, gate: threading.Event) -> None:
             for chunk in _script(question, images):
                 self._tell(chunk)
             if question.startswith("break"):
                 return
-            while question.startswith("wait") and not upstream.gate.wait(0.02):
+            while question.startswith("wait") and not gate.wait(0.02):
                 self._tell(_delta(content="."))
             reason = "length" if question.startswith("long") else "stop"
             self._tell({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})

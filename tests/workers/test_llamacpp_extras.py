@@ -101,7 +101,7 @@ def test_a_draft_of_another_vocabulary_is_refused_at_the_start(new_host: Callabl
     host = new_host(draft=str(other_vocabulary(tmp_path / "other.gguf")))
     assert host.report.get("address") is None
     assert "other.gguf cannot propose for this one, whose vocabulary is another" in host.report["error"]
-    assert host.process.wait(5) == 1
+    assert host.process.wait(15) == 1
 
 
 def other_vocabulary(path: Path) -> Path:

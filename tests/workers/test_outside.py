@@ -58,14 +58,14 @@ async def exited(events: AsyncIterator[PlacementEvent]) -> Exited:
     return event
 
 
-async def until(check: Callable[[], object], limit: float = 10.0) -> None:
+async def until(check: Callable[[], object], limit: float = 20.0) -> None:
     async with asyncio.timeout(limit):
         while not check():
             await asyncio.sleep(0.01)
 
 
 def status(url: str) -> int:
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=20) as answer:
         return int(answer.status)
 
 
@@ -115,21 +115,23 @@ async def test_an_end_while_it_loads_is_explained(does: dict[str, Any], code: in
 @pytest.mark.parametrize(
     ("does", "health", "says"),
     [
-        ({"says": ["first"]}, "/none", "s was ended: it was not ready after 0.5 seconds: /none answered 404"),
-        ({"says": ["first"], "silent_if": "/"}, "/health", r"not ready after 0.5 seconds: .*0.5 s"),
+        ({"says": ["first"]}, "/none", "s was ended: it was not ready after 5 seconds: /none answered 404"),
+        ({"says": ["first"], "silent_if": "/"}, "/health", r"not ready after 5 seconds: .*0.5 s"),
     ],
 )
 async def test_a_server_that_lives_and_is_never_ready(does: dict[str, Any], health: str, says: str) -> None:
-    async with started(does, health=health, start_seconds=0.5, patience=0.5) as (_, child, events):
+    async with started(does, health=health, start_seconds=5, patience=0.5) as (_, child, events):
         event = await exited(events)
         assert re.search(says, event.reason), event
         assert "The option start_seconds gives it longer. Its last words: " in event.reason
         assert not alive(server_of(child))
 
 
-async def test_an_end_while_it_serves_is_explained() -> None:
-    async with started({"says": ["error: harmless"], "ends_after": 1.0}) as (_, _, events):
+async def test_an_end_while_it_serves_is_explained(tmp_path: Path) -> None:
+    switch = tmp_path / "end"
+    async with started({"says": ["error: harmless"], "ends_if": str(switch)}) as (_, _, events):
         await ready(events)
+        switch.touch()
         assert (await exited(events)).reason == "fatal: s ended with exit code 3: error: harmless"
 
 
@@ -140,9 +142,11 @@ async def test_our_own_looks_are_not_in_its_log() -> None:
         assert child.log()[-3:] == ("first", looks[2], 'INFO: "GET /health HTTP/1.1" 503')
 
 
-async def test_what_we_say_has_a_line_of_its_own() -> None:
-    async with started({"mumbles": "half a line", "ends_after": 1.0}) as (_, child, events):
+async def test_what_we_say_has_a_line_of_its_own(tmp_path: Path) -> None:
+    switch = tmp_path / "end"
+    async with started({"mumbles": "half a line", "ends_if": str(switch)}) as (_, child, events):
         await ready(events)
+        switch.touch()
         await exited(events)
         assert child.log()[-2:] == ("half a line", "fatal: s ended with exit code 3: half a line")
 
@@ -175,7 +179,8 @@ async def test_a_server_that_no_longer_answers_is_ended(tmp_path: Path) -> None:
 
 async def test_a_server_that_says_no_is_ended(tmp_path: Path) -> None:
     switch = tmp_path / "broken"
-    async with started({"broken_if": str(switch)}, patience=1.0) as (_, _, events):
+    # So long that a look which is late is not one that was not answered.
+    async with started({"broken_if": str(switch)}, patience=4.0) as (_, _, events):
         await ready(events)
         switch.touch()
         assert "cannot serve any more: /health answered 503" in (await exited(events)).reason

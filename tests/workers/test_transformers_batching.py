@@ -62,7 +62,7 @@ async def all_of(generation: Generation, answers: int = 1) -> dict[int, list[int
     """The tokens of each answer, to the last one's end."""
     said: dict[int, list[int]] = {}
     ended = 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for some in generation:
             for one in some:
                 said.setdefault(one.index, []).append(one.chosen.token)
@@ -181,7 +181,7 @@ async def test_leaving_and_stopping() -> None:
     made = batch(passes, slots=2)
     endless = Wanted(prompt=(1,), rules=Rules(temperature=0, banned=(END,)), max_tokens=10**9, ends=frozenset())
     running, waiting = made.start([endless, endless]), made.start([wanted(5)])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await anext(running)
         running.stop(0)
         assert await all_of(waiting) == {0: [6, 7, 8, END]}
@@ -189,9 +189,9 @@ async def test_leaving_and_stopping() -> None:
         never = made.start([endless, endless])
         never.leave()
         running.leave()
-        while made.busy:
+        # The model forgets a slot after it was given back.
+        while made.busy or passes.read:
             await asyncio.sleep(0.001)
-    assert passes.read == {}
 
 
 async def test_other_work_between_steps() -> None:

@@ -23,7 +23,7 @@ from trunkcall.workers.transformers_sampling import Picker, choose  # noqa: E402
 from trunkcall.workers.transformers_shapes import Shape  # noqa: E402
 from trunkcall.workers.transformers_wanted import Rules  # noqa: E402
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("default")]
 
 END = 2
 WORDS = Tokenizer.from_file(str(POCKET / "tokenizer.json"))

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarn
 
 MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
 LONG: dict[str, Any] = {"prompt": "Once upon a time", "ignore_eos": True, "max_tokens": 900, "temperature": 1}
-HOT: dict[str, Any] = {"temperature": 2.0, "max_tokens": 12, "ignore_eos": True}
+HOT: dict[str, Any] = {"temperature": 2.0, "max_tokens": 24, "ignore_eos": True}
 """So hot that no two answers are the same, whatever the model knows."""
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 
@@ -163,7 +163,7 @@ def test_n_answers_to_several_prompts(host: Child) -> None:
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
     assert [text.startswith(start) for text, start in zip(texts, ["The dog"] * 2 + ["A cat"] * 2, strict=True)]
     assert len(set(texts)) == 4
-    assert answer["usage"]["completion_tokens"] == 48
+    assert answer["usage"]["completion_tokens"] == 96
     chunks = host.stream(TEXT, **fields)
     assert [text_of(chunks, index) for index in range(4)] == texts
 
@@ -199,7 +199,7 @@ def test_characters_that_span_tokens_stay_whole(host: Child) -> None:
 
 
 def test_lengths(host: Child) -> None:
-    answer = host.chat(max_tokens=3)["choices"][0]
+    answer = host.chat(max_tokens=3, temperature=0)["choices"][0]
     assert answer["finish_reason"] == "length"
     full = host.ask(TEXT, prompt="a", ignore_eos=True, temperature=1)
     assert full["usage"]["total_tokens"] == 1024
@@ -274,7 +274,7 @@ NAMED = {"type": "function", "function": {"name": ODD["name"]}}
 
 @pytest.mark.parametrize(("choice", "names"), [("required", {WEATHER["name"], ODD["name"]}), (NAMED, {ODD["name"]})])
 def test_a_forced_tool_is_called_with_the_arguments_that_it_takes(host: Child, choice: Any, names: set[str]) -> None:
-    fields = {"tools": TOOLS, "tool_choice": choice, "temperature": 1, "max_tokens": 400}
+    fields = {"tools": TOOLS, "tool_choice": choice, "temperature": 1, "seed": 3, "max_tokens": 400}
     for stream in (False, True):
         if stream:
             chunks = host.stream(CHAT, messages=MESSAGES, **fields)
@@ -346,10 +346,11 @@ def test_wrong_requests_name_the_field(host: Child) -> None:
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_leaves_frees_its_slots(host: Child, stream: bool) -> None:
     host.wait_busy(0)
-    sock = host.send(TEXT, stream=stream, n=4, **LONG)
-    host.wait_busy(4)
+    sock = host.send(TEXT, stream=stream, n=8, **LONG)
+    host.wait_busy(8)
     sock.close()
-    assert host.wait_busy(0) < 2.0
+    # All of the eight would take longer.
+    host.wait_busy(0, 5)
 
 
 def test_vectors(host: Child) -> None:
@@ -390,12 +391,14 @@ async def test_our_own_backend_counts_tokens(host: Child) -> None:
 def test_sigterm_lets_answers_end(model: Path) -> None:
     child = Child(model, slots=2, threads=1)
     try:
-        sock = child.send(TEXT, **{**LONG, "max_tokens": 60})
-        child.wait_busy(1)
-        child.process.send_signal(signal.SIGTERM)
+        fields = {**LONG, "max_tokens": 60, "stream": True, "stream_options": {"include_usage": True}}
+        sock = child.send(TEXT, **fields)
         with sock, http.client.HTTPResponse(sock) as answer:
             answer.begin()
-            assert json.loads(answer.read())["usage"]["completion_tokens"] == 60
+            child.process.send_signal(signal.SIGTERM)
+            *_, usage, done = answer.read().decode().strip().split("\n\n")
+        assert json.loads(usage.removeprefix("data: "))["usage"]["completion_tokens"] == 60
+        assert done == "data: [DONE]"
         assert child.process.wait(20) == 0
     finally:
         child.stop()
@@ -405,7 +408,7 @@ def test_it_ends_with_its_parent(model: Path) -> None:
     child = Child(model, slots=2, threads=1)
     try:
         child.link.close()
-        eventually(lambda: not alive(child.process.pid), 5)
+        eventually(lambda: not alive(child.process.pid), 15)
     finally:
         child.stop(signal.SIGKILL)
 
@@ -421,7 +424,7 @@ def test_the_folders_temperature_holds_and_tools_need_a_template(model: Path, tm
     )
     child = Child(folder, slots=2, threads=1, template=template)
     try:
-        assert len({child.said(max_tokens=12, ignore_eos=True) for _ in range(3)}) == 3
+        assert len({child.said(max_tokens=24, ignore_eos=True) for _ in range(3)}) == 3
         body = {"model": "tiny", "messages": MESSAGES, "max_tokens": 1, "tools": [TOOL]}
         assert child.call(CHAT, body)[1]["x-trunkcall-dropped"] == "tools"
         assert child.refusal("/v1/embeddings", input="a")["status"] == 400

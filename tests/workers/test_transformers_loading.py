@@ -36,7 +36,7 @@ def failed(folder: Path, **options: Any) -> str:
     child = Child(folder, slots=1, threads=1, **options)
     try:
         assert "address" not in child.report
-        assert child.process.wait(20) == 1
+        assert child.process.wait(30) == 1
         return child.report["error"]
     finally:
         child.stop()
@@ -72,7 +72,9 @@ def test_code_of_its_own_needs_to_be_trusted(folder: Path) -> None:
     assert "trust_remote_code: true" in error
     child = Child(folder, slots=1, threads=1, trust_remote_code=True, env={"HF_MODULES_CACHE": str(folder / "modules")})
     try:
-        assert child.ask("/v1/completions", prompt="a", max_tokens=2)["usage"]["completion_tokens"] == 2
+        assert (
+            child.ask("/v1/completions", prompt="a", max_tokens=2, ignore_eos=True)["usage"]["completion_tokens"] == 2
+        )
     finally:
         child.stop()
 
@@ -91,7 +93,9 @@ def test_a_half_as_asked(folder: Path) -> None:
     child = Child(folder, slots=2, threads=1, dtype="bfloat16", device="cpu")
     try:
         assert child.report["about"]["dtype"] == "torch.bfloat16"
-        assert child.ask("/v1/completions", prompt="a b", max_tokens=3)["usage"]["completion_tokens"] == 3
+        assert (
+            child.ask("/v1/completions", prompt="a b", max_tokens=3, ignore_eos=True)["usage"]["completion_tokens"] == 3
+        )
     finally:
         child.stop()
 
@@ -107,7 +111,9 @@ def test_a_limit_for_each_gpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert _rooms(50) == {0: 50, 1: 30, "cpu": 500}
     child = Child(folder, slots=2, threads=1, max_memory=10**6)
     try:
-        assert child.ask("/v1/completions", prompt="a b", max_tokens=3)["usage"]["completion_tokens"] == 3
+        assert (
+            child.ask("/v1/completions", prompt="a b", max_tokens=3, ignore_eos=True)["usage"]["completion_tokens"] == 3
+        )
     finally:
         child.stop()
 
