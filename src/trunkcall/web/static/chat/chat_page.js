@@ -122,8 +122,7 @@ function Chat({ live }) {
 }
 
 function stop(live) {
-  // What is open over the page is closed first.
-  if (!live.isAnswering || document.querySelector("dialog[open], [popover]:popover-open")) return false;
+  if (!live.isAnswering) return false;
   live.stop();
   return true;
 }

@@ -1,8 +1,8 @@
-/** Escape stops all answers of a comparison, after what lies over the page was closed. */
+/** Escape stops all answers of a comparison. */
 
 /** Stop what runs; gives false where the key is not for that. */
 export function stopAll(comparison) {
-  if (!comparison.running || document.querySelector("dialog[open], [popover]:popover-open")) return false;
+  if (!comparison.running) return false;
   comparison.stop();
   return true;
 }

@@ -58,8 +58,8 @@ function isTyping(target) {
 addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.isComposing) return;
   const keys = keysOf(event);
-  // What lies over the page has its own use of Escape.
-  const covered = document.querySelector("dialog[open], :popover-open") !== null;
+  // What lies over the page has its own use of Escape; toasts, which close by themselves, do not.
+  const covered = document.querySelector('dialog[open], [popover="auto"]:popover-open') !== null;
   const busy = covered || isTyping(event.target) || (!singleKeys.peek() && event.key.length === 1);
   for (const one of shortcuts.peek().toReversed()) {
     if (one.keys !== keys || (busy && !one.always) || (covered && keys === "Escape")) continue;
