@@ -77,9 +77,25 @@ def test_one_is_stopped_and_answers_once_more_while_the_others_go_on(visit, serv
     expect(page.get_by_role("button", name="Stop column A")).to_be_visible()
     expect(column(page, "A").locator(".turn")).to_have_count(1)
     eventually(lambda: running_now(server) == 2)
+    # Not kept from it by what is said in a corner.
+    page.evaluate("async () => (await import('/web/components/toast.js')).notify('Said in a corner')")
+    expect(page.get_by_text("Said in a corner")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     eventually(lambda: running_now(server) == 0)
+
+
+def test_columns_get_the_models_that_come_later(visit, tmp_path):
+    with Server("--no-pocket", home=tmp_path) as server:
+        page = visit("compare", at=server.url, allow=("ERR_",))
+        expect(page.get_by_text("No models yet")).to_be_visible()
+        page.get_by_role("button", name="Add a model").click()
+        expect(page).to_have_title(re.compile("Models"))
+        for name in ("one", "two"):
+            assert server.post("/admin/models", {"name": name, "source": "debug"})[0] == 201
+        expect(page.get_by_role("link", name="two", exact=True)).to_be_visible()
+        page.get_by_role("link", name="Compare", exact=True).click()
+        shows(page, "one", "two")
 
 
 def test_columns_come_and_go_while_others_answer(visit, server):

@@ -15,8 +15,7 @@ export const current = signal(null);
 
 /**
  * Have the columns that an address asks for, which has names between commas. Without any, those that were had
- * last: of a locked list all, as many as fit. Needs the models, unless names are given; gives whether it is
- * done.
+ * last: of a locked list all, as many as fit. Needs models, unless names are given; gives whether it is done.
  */
 export function have(argument) {
   if (current.value !== null && (argument === "" || argument === address())) {
@@ -25,7 +24,7 @@ export function have(argument) {
   }
   const linked = takeQuery();
   const named = namesOf(argument || linked);
-  if (!named.length && models.value === null) return false;
+  if (!named.length && !models.value?.length) return false;
   const wanted = named.length ? withSettings(named) : remembered();
   current.value?.stop();
   current.value = new Comparison(
