@@ -34,6 +34,14 @@ def script(browser, server):
     page.close()
 
 
+def test_one_slow_look_does_not_put_off_the_next(script):
+    took = [400, 10, 3000, 10, 400, 500, 300]
+    asked = "const { Pace } = await import('/web/lib/pace.js'); const pace = new Pace(1000, 10);"
+    assert script(f"{asked} return given.map((one) => pace.after(one));", took) == [
+        1000, 1000, 1000, 1000, 1000, 4000, 3000
+    ]  # fmt: skip
+
+
 def test_an_amount_is_spread_over_the_steps_it_came_in(script):
     assert script(
         f"""const recent = new rates.Recent({NOW} - 30000);

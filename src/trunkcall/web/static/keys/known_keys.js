@@ -3,6 +3,7 @@ import { signal, useEffect } from "../lib/html.js";
 import { connected, returns } from "../lib/connection.js";
 import { watchEvents } from "../lib/events.js";
 import { deleteJson, getJson, sendJson } from "../lib/http.js";
+import { Pace } from "../lib/pace.js";
 
 /** Views of keys, by name; null until they are known. */
 export const keys = signal(null);
@@ -34,12 +35,13 @@ export async function refresh() {
 export function useKeys() {
   const back = returns.value;
   useEffect(() => {
+    const pace = new Pace(EVERY_MS, SHARE);
     let timer = 0;
     let over = false;
     const look = async () => {
       const began = performance.now();
       if (document.visibilityState === "visible" && connected.value) await refresh();
-      if (!over) timer = setTimeout(look, Math.max(EVERY_MS, SHARE * (performance.now() - began)));
+      if (!over) timer = setTimeout(look, pace.after(performance.now() - began));
     };
     look();
     const stop = watchEvents("key", refresh);

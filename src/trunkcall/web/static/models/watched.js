@@ -3,6 +3,7 @@ import { batch, signal, useEffect } from "../lib/html.js";
 import { watchEvents } from "../lib/events.js";
 import { getJson } from "../lib/http.js";
 import { refreshModels } from "../lib/models.js";
+import { Pace } from "../lib/pace.js";
 import { whileVisible } from "../lib/visible.js";
 
 /** As GET /admin/models tells; null until they are known. */
@@ -71,13 +72,14 @@ export function useWatching() {
 }
 
 function begin() {
+  const pace = new Pace(LEAST_MS, SHARE);
   let over = false;
   let timer = 0;
   let slowTimer = 0;
   const often = async () => {
     const began = performance.now();
     await refresh();
-    if (!over) timer = setTimeout(often, Math.max(LEAST_MS, SHARE * (performance.now() - began)));
+    if (!over) timer = setTimeout(often, pace.after(performance.now() - began));
   };
   const seldom = async () => {
     await Promise.all([refreshMachine(), refreshSettings()]);

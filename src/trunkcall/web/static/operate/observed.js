@@ -2,6 +2,7 @@
 import { batch, signal, useEffect } from "../lib/html.js";
 import { returns } from "../lib/connection.js";
 import { getJson } from "../lib/http.js";
+import { Pace } from "../lib/pace.js";
 import { Recent, STEPS, STEP_MS, addActivity, addStory, addUsage, hasFailed } from "../lib/rates.js";
 
 /** As GET /admin/status and GET /ready tell; null until they are known. */
@@ -110,8 +111,9 @@ async function observe(abort) {
     tick.value += 1;
   });
   addSums(found, from, abort);
+  const pace = new Pace(LEAST_MS, SHARE);
   for (let count = 1; ; count += 1) {
-    await pause(Math.max(LEAST_MS, SHARE * before.took), abort);
+    await pause(pace.after(before.took), abort);
     const after = await look(abort, count % SELDOM !== 0);
     const to = serverNow();
     if (after.status.pid === before.status.pid) addActivity(found, before.status, after.status, from, to);

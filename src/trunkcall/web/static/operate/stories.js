@@ -3,6 +3,7 @@ import { batch, effect, signal, useEffect } from "../lib/html.js";
 import { connected, returns } from "../lib/connection.js";
 import { watchEvents } from "../lib/events.js";
 import { getJson } from "../lib/http.js";
+import { Pace } from "../lib/pace.js";
 import { heard } from "./observed.js";
 import { fits, merged } from "./story.js";
 
@@ -45,12 +46,13 @@ export function useStories() {
     if (stories.peek() !== null) refresh();
     const stop = watchEvents("request", take, () => connected.value && refresh());
     const drawing = setInterval(draw, DRAW_MS);
+    const pace = new Pace(RUNNING_MS, SHARE);
     let over = false;
     let timer = 0;
     const follow = async () => {
       const began = performance.now();
       if (document.visibilityState === "visible" && connected.value && someRun()) await refresh();
-      if (!over) timer = setTimeout(follow, Math.max(RUNNING_MS, SHARE * (performance.now() - began)));
+      if (!over) timer = setTimeout(follow, pace.after(performance.now() - began));
     };
     timer = setTimeout(follow, RUNNING_MS);
     return () => {
