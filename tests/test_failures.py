@@ -111,6 +111,7 @@ def test_engine_killed_while_loading_does_not_hang_the_caller(serve: Serve) -> N
     assert answers[0][0] == 200, answers
 
 
+@pytest.mark.slow
 def test_engine_killed_in_mid_stream_is_told_in_the_stream(serve: Serve) -> None:
     server = serve()
     server.chat("pocket", "hi")
@@ -168,6 +169,7 @@ def _seconds(server: Server) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.slow
 def test_client_that_leaves_during_prefill_frees_the_slot_at_the_next_batch(serve: Serve, tmp_path: Path) -> None:
     settings = tmp_path / "trunkcall.yaml"
     settings.write_text(

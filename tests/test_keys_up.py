@@ -259,6 +259,7 @@ def test_budgets_go_on_after_a_kill(serve: Serve, upstream: str, tmp_path: Path)
     assert ask(server, secret, "m", max_tokens=100)[0] == 200
 
 
+@pytest.mark.slow
 def test_a_stream_that_the_client_leaves_costs_what_came(serve: Serve, upstream: str) -> None:
     import http.client
     from urllib.parse import urlsplit

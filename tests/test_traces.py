@@ -17,6 +17,7 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SECRET = "a-prompt-that-nobody-may-see"
 
 
+@pytest.mark.slow
 def test_one_trace_through_two_servers(serve: Serve, tmp_path: Path, free_port: int) -> None:
     with collecting() as collector:
         env = {"TRUNKCALL_TELEMETRY": collector.url}

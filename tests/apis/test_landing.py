@@ -71,6 +71,7 @@ def test_who_may_not_use_it_is_told_how_much_is_amiss_and_not_what(
     assert inside or "10.0.0.5" not in str(found)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_names_are_for_those_who_may_use_them(serve: Serve) -> None:
     server = serve("--model", "d=debug", "--model", "secret=command:false {port}", "--no-pocket")

@@ -42,6 +42,7 @@ def test_before_a_server_is_started(cli: Any, home: Home, work: Path) -> None:
     assert list(home.models()) == ["up"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_added_or_removed(cli: Any, home: Home, work: Path) -> None:
     (work / "trunkcall.yaml").write_text("models:\n  filed: debug\n")
     assert cli("models", "add", "twice", "debug").returncode == 0

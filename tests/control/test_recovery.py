@@ -112,7 +112,7 @@ def story(server: Server) -> dict[str, Any]:
         (BEGUN, RESET),
         (BEGUN, CLOSE),
         (BEGUN, END),
-        (BEGUN, HANG),
+        pytest.param(BEGUN, HANG, marks=pytest.mark.slow),
         ([*BEGUN, chunk("lost")[:40]], RESET),
         ([*BEGUN, DRAINING], END),
         ([b"".join([*BEGUN, DRAINING])], END),

@@ -144,6 +144,7 @@ async def test_after_the_block_the_link_is_harmless(spawn: Spawn) -> None:
     await ended(child)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_clean_up_that_hangs_is_cut(spawn: Spawn) -> None:
     link = ParentLink()

@@ -103,6 +103,7 @@ BEATING = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.skipif(
     sys.platform != "linux", reason="elsewhere nobody can tell a process that hangs from one that works"

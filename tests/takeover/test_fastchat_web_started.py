@@ -83,6 +83,7 @@ def test_the_page_chats_and_logs(tmp_path: Path, controller: Peer, command: str,
     assert [json.loads(line)["type"] for line in file.read_text().splitlines()] == ["chat", "downvote"]
 
 
+@pytest.mark.slow
 def test_models_come_later_or_not_at_all(tmp_path: Path, controller: Peer) -> None:
     given = ("--controller-url", controller.url, "--model-list-mode")
     with (

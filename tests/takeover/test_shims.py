@@ -205,6 +205,7 @@ def test_vllms_names(tmp_path: Path) -> None:
     assert run(str(bare), str(tmp_path / "own.py")) == "trunkcall.offline.llm 2\n"
 
 
+@pytest.mark.slow
 def test_a_custom_executor_is_a_model_like_others(serve: Callable[..., Server], tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     config = tmp_path / "trunkcall.yaml"

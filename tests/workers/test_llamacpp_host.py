@@ -503,6 +503,7 @@ def test_running_answers_are_finished_at_the_end(new_host: Callable[..., Any]) -
     assert host.process.wait(15) == 0
 
 
+@pytest.mark.slow
 def test_a_long_answer_is_cut_after_the_grace(new_host: Callable[..., Any], long_model: Path) -> None:
     host = new_host(long_model, slots=1, context=16384)
     sock = host.send(CHAT, messages=MESSAGES, max_tokens=16000, ignore_eos=True, stream=True)

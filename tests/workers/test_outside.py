@@ -112,6 +112,7 @@ async def test_an_end_while_it_loads_is_explained(does: dict[str, Any], code: in
         assert says in event.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("does", "health", "says"),
     [
