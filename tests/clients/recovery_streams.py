@@ -10,7 +10,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
@@ -74,6 +74,8 @@ class Engines:
         self.count = replicas
         self._killed: set[int] = set()
         self._ready: list[int] = []
+        self._at_speed = threading.Event()
+        self._pacer = threading.Thread()
         self.server = Server("--config", str(config), home=home)
         self.server.wait_ready()
         self.ports["openai"] = urlsplit(self.server.url).port or 0
@@ -106,8 +108,34 @@ class Engines:
             self._killed.add(pids[replica])
         return chosen
 
+    @contextlib.contextmanager
+    def slowed(self) -> Iterator[None]:
+        """Up to `kill_answering` the engines work for a tenth of the time: no answer is over before its client, which
+        may be short of time itself, has read of it.
+        """
+        self._at_speed.clear()
+        self._pacer = threading.Thread(target=self._pace, args=(list(self._ready),))
+        self._pacer.start()
+        try:
+            yield
+        finally:
+            self._full_speed()
+
+    def _pace(self, pids: list[int]) -> None:
+        while not self._at_speed.is_set():
+            for number, seconds in ((signal.SIGSTOP, 0.045), (signal.SIGCONT, 0.005)):
+                for pid in pids:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, number)
+                self._at_speed.wait(seconds)
+
+    def _full_speed(self) -> None:
+        self._at_speed.set()
+        self._pacer.join()
+
     def kill_answering(self, request: str) -> None:
-        """End the engine that answers a request, which cannot say anything more meanwhile."""
+        """End the engine that answers a request, which cannot say anything more meanwhile; for within `slowed`."""
+        self._full_speed()
         try:
             for pid in self._ready:
                 os.kill(pid, signal.SIGSTOP)

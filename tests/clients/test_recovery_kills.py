@@ -37,7 +37,8 @@ def test_a_killed_engine_is_not_noticed(engines: Engines, protocol: str) -> None
         # An answer may be over before this client has read so much of it.
         for _ in range(5):
             engines.wait_ready()
-            seen = engines.stream(protocol, QUESTIONS[0], kill)
+            with engines.slowed():
+                seen = engines.stream(protocol, QUESTIONS[0], kill)
             assert seen.broken == ""
             assert essence(protocol, seen.data) == unbroken
             story = next(one for one in engines.stories() if one["id"] == seen.id)
@@ -68,7 +69,8 @@ def test_the_last_engine_killed_ends_the_stream_clearly(tmp_path: Any, protocol:
         # An answer may be over before this client has read so much of it.
         for _ in range(5):
             alone.wait_ready()
-            seen = alone.stream(protocol, QUESTIONS[0], kill)
+            with alone.slowed():
+                seen = alone.stream(protocol, QUESTIONS[0], kill)
             assert seen.broken == ""
             assert seen.data.startswith(begun)
             story = next(one for one in alone.stories() if one["id"] == seen.id)
