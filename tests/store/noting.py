@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,6 @@ def finished(name: str, completion: int = 7, **given: Any) -> Meter:
     made = meter(name, **{"usage": Usage(5, completion, 2), "finish": "stop", "status": 200, "attempts": 1, **given})
     made.progress(3)
     return made
-
-
-def eventually(true: Callable[[], Any], limit: float = 30.0) -> Any:
-    give_up = time.monotonic() + limit
-    while not (found := true()):
-        assert time.monotonic() < give_up, "it did not come to be"
-        time.sleep(0.005)
-    return found
 
 
 def written(journal: Path, kind: str = "") -> int:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from running import eventually
 from store.conftest import DATABASES, new_ledger
-from store.noting import NOON, Store, a_close, an_open, end, eventually, finished, living
+from store.noting import NOON, Store, a_close, an_open, end, finished, living
 
 from trunkcall.core.errors import ServingError
 from trunkcall.store.archive import Saved, restore, save

@@ -19,7 +19,8 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store.noting import Store, a_close, an_open, end, eventually, finished, living, meter, start_streaming, written
+from running import eventually
+from store.noting import Store, a_close, an_open, end, finished, living, meter, start_streaming, written
 
 from trunkcall.core.errors import ServingError
 from trunkcall.store import database as database_file

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from store.noting import end, eventually, finished, meter, start_streaming, written
+from running import eventually
+from store.noting import end, finished, meter, start_streaming, written
 
 from trunkcall.core.events import Usage
 from trunkcall.store.journal import WINDOW, Close, FileJournal, Open, Progress, Row
@@ -265,7 +266,8 @@ def test_a_disk_that_is_full_at_the_end_is_told(tmp_path: Path) -> None:
 LIMITED = """
 import asyncio, sys
 from pathlib import Path
-from store.noting import finished, eventually
+from running import eventually
+from store.noting import finished
 from trunkcall.store.journal import FileJournal
 journal = FileJournal(Path(sys.argv[1]))
 for number in range(1000):

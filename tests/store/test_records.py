@@ -6,7 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from store.noting import Store, a_close, eventually, finished, written
+from running import eventually
+from store.noting import Store, a_close, finished, written
 
 from trunkcall.core.errors import ServingError
 from trunkcall.store.journal import FileJournal

@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from store.noting import NOON, Store, a_close, an_open, eventually, living
+from running import eventually
+from store.noting import NOON, Store, a_close, an_open, living
 
 from trunkcall.store.ledger import usage
 from trunkcall.store.rollups import DAY, HOUR, SINGLE, WEEK, Changes, Piece, counted, facet, pieces

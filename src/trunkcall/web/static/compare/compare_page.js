@@ -36,7 +36,7 @@ const perRow = signal(IN_ROWS.includes(recall(PER_ROW)) ? recall(PER_ROW) : "");
 /** argument: names of models between commas, or empty. */
 export default function ComparePage({ argument }) {
   useStylesheet("styles/compare.css");
-  const known = models.value !== null && models.value.length > 0;
+  const known = Boolean(models.value?.length);
   useEffect(() => {
     have(argument);
   }, [argument, known]);
