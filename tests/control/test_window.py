@@ -20,7 +20,7 @@ def test_no_minute_has_more_than_the_limit(limit: int, steps: list[tuple[float, 
     taken: list[tuple[float, int]] = []
     for pause, amount, unneeded in steps:
         now += pause
-        window.forget(now)
+        window.forget(int(now))
         if window.total + amount > limit:
             recent = sum(kept for at, kept in taken if now - at < 61)
             assert recent + amount > limit
@@ -35,9 +35,9 @@ def test_no_minute_has_more_than_the_limit(limit: int, steps: list[tuple[float, 
         taken.append((now, amount - unneeded))
     for at, _ in taken:
         assert sum(kept for other, kept in taken if at <= other < at + 60) <= limit
-    window.forget(now + 61)
+    window.forget(int(now) + 61)
     assert window.total == 0
-    assert window.headers(now + 61)[2] == (b"x-ratelimit-reset-tokens", b"0s")
+    assert window.headers(int(now) + 61)[2] == (b"x-ratelimit-reset-tokens", b"0s")
 
 
 @given(
@@ -48,12 +48,12 @@ def test_after_the_wait_there_is_room(amounts: list[tuple[int, int]], share: flo
     now = 0.5
     for pause, amount in amounts:
         now += pause
-        window.forget(now)
+        window.forget(int(now))
         window.add(amount)
     excess = max(1, int(window.total * share))
     before = window.total
     later = now + window.wait(excess, now)
-    window.forget(later)
+    window.forget(int(later))
     assert window.total <= before - excess
 
 
@@ -71,7 +71,7 @@ def test_headers(amount: int, now: float, remaining: bytes, reset: bytes) -> Non
     window = Window("tokens", 10, 9.5)
     if amount:
         window.add(amount)
-    assert window.headers(now) == (
+    assert window.headers(int(now)) == (
         (b"x-ratelimit-limit-tokens", b"10"),
         (b"x-ratelimit-remaining-tokens", remaining),
         (b"x-ratelimit-reset-tokens", reset),

@@ -126,7 +126,10 @@ class Admission:
             return
         usage = meter.usage
         if usage is not None:
-            prompt, completion, cached = max(0, usage.prompt), max(0, usage.completion), max(0, usage.cached or 0)
+            prompt, completion, cached = usage.prompt, usage.completion, usage.cached or 0
+            if prompt < 0 or completion < 0 or cached < 0:
+                # What an upstream says is not to be believed below nothing.
+                prompt, completion, cached = max(0, prompt), max(0, completion), max(0, cached)
         else:
             if meter.chunks or (meter.granted is not None and meter.error == "cancelled"):
                 meter.prompt = _read_prompt(call)

@@ -133,15 +133,18 @@ class Credits:
             self.turn(opened_at)
         if not self.limited:
             return Held(self, price, prompt, 0, 0.0, None, 0, self._day, self._month)
+        second = int(started)
         limit = self._entry.requests_per_minute
         requests = None
         if limit is not None:
-            requests = self._requests = self._requests or Window("requests", limit, started)
-            requests.forget(started)
+            requests = self._requests
+            if requests is None:
+                requests = self._requests = Window("requests", limit, started)
+            requests.forget(second)
             if requests.total >= limit:
                 raise self._too_many_requests(requests, limit, started)
         if self.weighs:
-            held = self._weigh(price, prompt, most, started, opened_at)
+            held = self._weigh(price, prompt, most, started, second, opened_at)
         else:
             held = Held(self, price, prompt, 0, 0.0, None, 0, self._day, self._month)
         if requests is not None:
@@ -151,14 +154,16 @@ class Credits:
     def settle(self, held: Held, tokens: int, money: float, now: float) -> None:
         """Count what was used instead of what was held; now: monotonic seconds."""
         more = tokens
-        if held.window is not None:
-            held.window.forget(now)
+        second = int(now)
+        window = held.window
+        if window is not None:
+            window.forget(second)
             more -= held.tokens
             if more < 0:
-                held.window.give_back(-more, held.second)
+                window.give_back(-more, held.second)
         window = self._tokens
         if window is not None and more > 0:
-            window.forget(now)
+            window.forget(second)
             window.add(more)
         held_tokens = self._held_tokens - held.tokens
         held_money = self._held_money - held.money
@@ -173,17 +178,22 @@ class Credits:
 
     def headers(self, now: float) -> tuple[Header, ...]:
         """What remains of the minute's limits, for the caller to see."""
+        second = int(now)
         requests, tokens = self._requests, self._tokens
         if requests is None:
-            return () if tokens is None else tokens.headers(now)
-        return requests.headers(now) if tokens is None else requests.headers(now) + tokens.headers(now)
+            return () if tokens is None else tokens.headers(second)
+        return requests.headers(second) if tokens is None else requests.headers(second) + tokens.headers(second)
 
-    def _weigh(self, price: Price, prompt: int, most: int | None, started: float, opened_at: float) -> Held:
+    def _weigh(
+        self, price: Price, prompt: int, most: int | None, started: float, second: int, opened_at: float
+    ) -> Held:
         entry = self._entry
         window = None
         if entry.tokens_per_minute is not None:
-            window = self._tokens = self._tokens or Window("tokens", entry.tokens_per_minute, started)
-            window.forget(started)
+            window = self._tokens
+            if window is None:
+                window = self._tokens = Window("tokens", entry.tokens_per_minute, started)
+            window.forget(second)
         tokens = prompt + (self._presumed(price, prompt, window) if most is None else most)
         money = (prompt * price.prompt + (tokens - prompt) * price.completion) / 1e6
         if window is not None and window.total + tokens > window.limit:
@@ -201,7 +211,6 @@ class Credits:
                 raise self._out_of_money(entry.money_per_month, self.money_this_month, money, "month", opened_at)
             self._held_money = held_money
         self._held_tokens = held_tokens
-        second = 0
         if window is not None:
             second = window.second
             window.add(tokens)
@@ -280,9 +289,11 @@ def cost(price: Price, prompt: int, completion: int, cached: int = 0) -> float:
     """What tokens come to; cached: of the prompt's."""
     if price is FREE:
         return 0.0
-    cheap = price.prompt if price.cached is None else price.cached
-    cached = min(cached, prompt)
-    return ((prompt - cached) * price.prompt + cached * cheap + completion * price.completion) / 1e6
+    if cached:
+        cheap = price.prompt if price.cached is None else price.cached
+        cached = min(cached, prompt)
+        return ((prompt - cached) * price.prompt + cached * cheap + completion * price.completion) / 1e6
+    return (prompt * price.prompt + completion * price.completion) / 1e6
 
 
 def _month_of(unix: float) -> int:

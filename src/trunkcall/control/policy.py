@@ -57,8 +57,12 @@ def pressure(load: Load) -> float:
     """Rank of `least_loaded`: requests per slot, whosever they are; among those without a limit, requests."""
     if not load.ready or (load.slots is not None and load.in_flight >= load.slots):
         return inf
-    busy = min(load.in_flight + load.others, _MOST)
-    return (busy / load.slots if load.slots else 0.0) + busy * _LITTLE + (_SUSPECT if load.suspect else 0.0)
+    busy = load.in_flight + load.others
+    busy = min(busy, _MOST)
+    rank = busy * _LITTLE
+    if load.slots:
+        rank += busy / load.slots
+    return rank + _SUSPECT if load.suspect else rank
 
 
 def queueing(load: Load) -> float:

@@ -50,9 +50,8 @@ class Window:
         self.limit = limit
         self._limited: Header = (b"x-ratelimit-limit-" + self._what.encode(), b"%d" % limit)
 
-    def forget(self, now: float) -> None:
-        """Let go of what is older than a minute."""
-        second = int(now)
+    def forget(self, second: int) -> None:
+        """Let go of what is older than a minute in this second."""
         gone = second - self.second
         if gone <= 0:
             return
@@ -83,10 +82,10 @@ class Window:
                 return second + _SLOTS - now
         return float(_SLOTS)
 
-    def headers(self, now: float) -> tuple[Header, ...]:
+    def headers(self, second: int) -> tuple[Header, ...]:
         """The limit, what remains of it, and in how long all of it is there again, as OpenAI says it."""
         left = self.limit - self.total
-        seconds = self._newest + _SLOTS - int(now) if self.total else 0
+        seconds = self._newest + _SLOTS - second if self.total else 0
         return (
             self._limited,
             (self._left, b"%d" % (left if left > 0 else 0)),
