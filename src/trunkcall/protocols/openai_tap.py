@@ -11,7 +11,7 @@ from msgspec import Raw
 from trunkcall.core.errors import ServingError
 from trunkcall.core.meter import Meter
 from trunkcall.core.retained import Retained
-from trunkcall.protocols.frames import DONE, FrameCutter, frames, payloads, sse
+from trunkcall.protocols.frames import CR, DONE, FrameCutter, frames, payloads, sse
 from trunkcall.protocols.openai_errors import read_error
 from trunkcall.protocols.openai_lane import model_span, replace_model
 from trunkcall.protocols.openai_paths import NULL
@@ -117,7 +117,7 @@ class ChatTap:
             self._pieces.append(data)
             return b"" if self._name is not None else data
         whole = self._cutter.feed(data)
-        if b"\r" in whole:
+        if CR in whole:
             return b"".join([self._frame(frame) for frame in frames(whole)])
         self._learn(whole)
         # All but the end of a batch is mostly plain, and only the rest is searched.
