@@ -26,6 +26,8 @@ _LINE: Final = re.compile(rb"(%b{1,32}) ([!-~]+) HTTP/1\.([01])\r\n" % _TOKEN)
 _FIELDS: Final = re.compile(rb"(?m)^(%b++):[ \t]*+(%b*+)\r\n" % (_TOKEN, _TEXT))
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(;%b*+)?\r\n" % _TEXT)
 _BROKEN: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
+_NAME: Final = re.compile(rb"%b++" % _TOKEN)
+_IN_LINES: Final = bytes(byte for byte in range(256) if re.match(_TEXT, bytes((byte,)), re.DOTALL))
 _FRAMING_FIELDS: Final = (b"content-length", b"transfer-encoding", b"host")
 
 
@@ -54,6 +56,12 @@ class Head(msgspec.Struct, frozen=True):
     """The client waits for 100 Continue before it sends the body."""
 
 
+_NAMES_KEPT: Final = 1024
+_NAME_KEPT: Final = 64
+_names: dict[bytes, bytes] = {}
+"""Names of headers as clients write them, in lower case: those that have come are not checked again."""
+
+
 def check_partial(data: bytes | bytearray, start: int) -> None:
     """Raise Refusal when what came of a head, new from `start` on, cannot become one."""
     if _BROKEN.search(data, max(0, start - 1)):
@@ -71,15 +79,7 @@ def read_head(data: bytes, start: int, end: int, most_fields: int) -> Head:
     target = line[2]
     if target[0] != 0x2F and (target != b"*" or line[1] != b"OPTIONS"):
         raise Refusal(400, "the request target must be a path; this server is no proxy")
-    found = _FIELDS.findall(data, line.end(), end)
-    # Each match ends with its only LF and begins after one: as many matches as LFs leave nothing between them.
-    if len(found) != data.count(b"\n", line.end(), end):
-        raise Refusal(400, "a header line of the request is malformed")
-    if len(found) > most_fields:
-        raise Refusal(431, f"the request has more than {most_fields} headers", "head_too_large")
-    headers: list[Header] = [(name.lower(), value) for name, value in found]
-    if data.find(b" \r\n", line.end(), end) >= 0 or data.find(b"\t\r\n", line.end(), end) >= 0:
-        headers = [(name, value.rstrip(b" \t")) for name, value in headers]
+    headers = _fields(data[line.end() : end], most_fields)
     first = dict(reversed(headers))
     if len(first) != len(headers):
         for name in _FRAMING_FIELDS:
@@ -90,6 +90,38 @@ def read_head(data: bytes, start: int, end: int, most_fields: int) -> Head:
     return Head(
         line[1].decode(), target, minor, headers, first, _length(first, minor), _stays(headers, first, minor), expects
     )
+
+
+def _fields(lines: bytes, most: int) -> list[Header]:
+    """The fields of whole lines; a third of the time that a pattern takes.
+
+    Raises Refusal: 400 malformed, 431 for more than `most`.
+    """
+    found = lines.split(b"\r\n")
+    found.pop()
+    if len(found) > most:
+        raise Refusal(431, f"the request has more than {most} headers", "head_too_large")
+    # Without all that may stand in a line, the ends that were found must be left and nothing else.
+    if lines.translate(None, _IN_LINES) != b"\r\n" * len(found):
+        raise _malformed()
+    headers: list[Header] = []
+    for line in found:
+        name, colon, value = line.partition(b":")
+        lower = _names.get(name)
+        if lower is None:
+            if not _NAME.fullmatch(name):
+                raise _malformed()
+            lower = name.lower()
+            if len(_names) < _NAMES_KEPT and len(name) <= _NAME_KEPT:
+                _names[name] = lower
+        if not colon:
+            raise _malformed()
+        headers.append((lower, value.strip(b" \t")))
+    return headers
+
+
+def _malformed() -> Refusal:
+    return Refusal(400, "a header line of the request is malformed")
 
 
 def _length(first: dict[bytes, bytes], minor: int) -> int:
