@@ -69,6 +69,9 @@ class Answer:
             raise StopAsyncIteration
         return self._left.pop()
 
+    async def whole(self) -> bytes:
+        return b"".join([piece async for piece in self])
+
 
 class Speaking(Script):
     """A replica that speaks FastChat itself."""

@@ -392,6 +392,9 @@ class Passed:
         for piece in self._pieces:
             yield piece
 
+    async def whole(self) -> bytes:
+        return b"".join(self._pieces)
+
 
 async def test_a_custom_executor_gets_all_fields_and_headers_but_not_our_key() -> None:
     def knows(exchange: Exchange, api: Api) -> None:

@@ -181,7 +181,7 @@ class WorkerRoutes:
         wire = Wire(words.PROTOCOL, f"/{words.CONV_TEMPLATE}", exchange.headers, await exchange.body())
         meter = Meter(exchange.id, model=model, protocol=words.PROTOCOL, stream=False)
         async with backend.forward(wire, meter) as answer:
-            body = b"".join([piece async for piece in answer])
+            body = await answer.whole()
         await exchange.respond(Response(answer.status, body))
 
     def _manner(self, model: str) -> Manner:

@@ -14,7 +14,7 @@ from trunkcall.backends.fastchat_endpoint import Endpoint, refused
 from trunkcall.backends.fastchat_known import Known
 from trunkcall.backends.fastchat_places import Places
 from trunkcall.backends.in_turn import in_turn
-from trunkcall.backends.upstream import OF_A_KEY, Seconds, UpstreamOptions
+from trunkcall.backends.upstream import OF_A_KEY, Seconds, UpstreamOptions, joined
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Event, Start
 from trunkcall.core.meter import Meter
@@ -295,6 +295,10 @@ class Passed:
 
     def __aiter__(self) -> Passed:
         return self
+
+    async def whole(self) -> bytes:
+        """All that is still to come, as one."""
+        return await joined(self)
 
     async def __anext__(self) -> bytes:
         if self._failure is not None:

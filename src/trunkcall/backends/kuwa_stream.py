@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
+from trunkcall.backends.upstream import joined
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Event, Finish, Start
 from trunkcall.core.meter import Meter
@@ -127,6 +128,10 @@ class Passed:
 
     def __aiter__(self) -> Passed:
         return self
+
+    async def whole(self) -> bytes:
+        """All that is still to come, as one."""
+        return await joined(self)
 
     async def __anext__(self) -> bytes:
         while True:

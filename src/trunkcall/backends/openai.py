@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from trunkcall.backends.keys import Key, configured_key, own_key
-from trunkcall.backends.upstream import OF_A_KEY, PROBE, PROBED_BYTES, UpstreamOptions, entered
+from trunkcall.backends.upstream import OF_A_KEY, PROBE, PROBED_BYTES, UpstreamOptions, entered, joined
 from trunkcall.backends.vllm import VllmControls
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.events import Event, Fault, Start
@@ -118,7 +118,7 @@ class OpenAI:
         if renamed:
             body = codec.replace_model(body, model)
         hold_usage = False
-        if meter.stream and not (b'"include_usage"' in body and codec.read_head(body).usage_in_stream):
+        if meter.stream and not (body.find(b'"include_usage"') >= 0 and codec.read_head(body).usage_in_stream):
             body = codec.ask_usage(body)
             hold_usage = True
         headers = self._headers
@@ -344,19 +344,27 @@ class Forwarding:
 
         await incoming.pour(take)
 
+    async def whole(self) -> bytes:
+        """All that is still to come, as one."""
+        incoming = self._incoming
+        return await self._take_whole(incoming) if self._tap is None and incoming is not None else await joined(self)
+
+    async def _take_whole(self, incoming: Incoming) -> bytes:
+        self._incoming = None
+        body = incoming.complete() if self._refused is None else self._refused
+        if body is None:
+            body = await incoming.read()
+        if self.status < 400 and not _is_object(body):
+            raise _senseless(body)
+        return codec.note_answer(body, self._meter, self._rename[1] if self._rename else None)
+
     async def __anext__(self) -> bytes:
         incoming = self._incoming
         if incoming is None:
             raise StopAsyncIteration
         tap = self._tap
         if tap is None:
-            self._incoming = None
-            body = incoming.complete() if self._refused is None else self._refused
-            if body is None:
-                body = await incoming.read()
-            if self.status < 400 and not _is_object(body):
-                raise _senseless(body)
-            return codec.note_answer(body, self._meter, self._rename[1] if self._rename else None)
+            return await self._take_whole(incoming)
         while True:
             if tap.failure is not None:
                 raise tap.failure

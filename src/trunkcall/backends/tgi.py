@@ -16,7 +16,7 @@ from trunkcall.backends.keys import own_key
 from trunkcall.backends.tgi_calls import Call
 from trunkcall.backends.tgi_credentials import Auth, Credential, bearer, configured
 from trunkcall.backends.tgi_server import Server
-from trunkcall.backends.upstream import OF_A_KEY, PROBE, PROBED_BYTES, UpstreamOptions
+from trunkcall.backends.upstream import OF_A_KEY, PROBE, PROBED_BYTES, UpstreamOptions, joined
 from trunkcall.core.errors import ServingError
 from trunkcall.core.events import Event, Start
 from trunkcall.core.meter import Meter
@@ -158,6 +158,10 @@ class Passed:
 
     def __aiter__(self) -> Passed:
         return self
+
+    async def whole(self) -> bytes:
+        """All that is still to come, as one."""
+        return await joined(self)
 
     def retain(self) -> None:
         """Keep what passes of a stream."""

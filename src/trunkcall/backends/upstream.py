@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
 from typing import Annotated, Final
 
 import msgspec
@@ -36,6 +37,11 @@ class UpstreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.idle_timeout or None,
             self.whole_timeout or None,
         )
+
+
+async def joined(pieces: AsyncIterable[bytes]) -> bytes:
+    """All that is still to come, as one."""
+    return b"".join([piece async for piece in pieces])
 
 
 async def entered(sent: Exchanged) -> Incoming:

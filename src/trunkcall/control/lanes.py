@@ -97,7 +97,7 @@ async def _pass_on(answer: Answer, call: Call, meter: Meter, reply: Reply) -> No
     if answer.streamed:
         await _pass_stream(answer, head, reply)
     else:
-        await _pass_whole(status, head, b"".join([piece async for piece in answer]), reply)
+        await _pass_whole(status, head, await answer.whole(), reply)
 
 
 async def pass_refusal(refusal: UpstreamRefusal, meter: Meter, reply: Reply) -> None:
@@ -130,9 +130,7 @@ async def _pass_whole(status: int, head: list[Header], body: bytes, reply: Reply
         # The stream began with queue comments, so an error that came as JSON is told as a frame.
         await reply.finish(b"data: " + body.strip() + b"\n\n" if status >= 400 else body)
         return
-    head.append((b"content-length", b"%d" % len(body)))
-    await reply.begin(status, head)
-    await reply.finish(body)
+    await reply.whole(status, head, body)
 
 
 async def _translate(
@@ -164,11 +162,7 @@ async def _embed(backend: Embeds, call: EmbedCall, meter: Meter, reply: Reply) -
     _refuse_dropped(call, meter)
     meter.usage = Usage(vectors.prompt_tokens, 0)
     meter.status = 200
-    body = call.emit(vectors, request)
-    head = answer_head(b"application/json", meter)
-    head.append((b"content-length", b"%d" % len(body)))
-    await reply.begin(200, head)
-    await reply.finish(body)
+    await reply.whole(200, answer_head(b"application/json", meter), call.emit(vectors, request))
 
 
 def _refuse_dropped(call: Call, meter: Meter) -> None:

@@ -71,11 +71,10 @@ class Telling:
         meter, reply = self._meter, self._reply
         meter.status = 200
         reply.answering = True
-        if not reply.started:
-            head = answer_head(self._emitter.content_type, meter)
-            head.append((b"content-length", b"%d" % len(rest)))
-            await reply.begin(200, head)
-        await reply.finish(rest)
+        if reply.started:
+            await reply.finish(rest)
+        else:
+            await reply.whole(200, answer_head(self._emitter.content_type, meter), rest)
 
 
 def _note(event: Event, meter: Meter) -> None:

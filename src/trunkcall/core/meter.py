@@ -114,7 +114,7 @@ class Meter:
         "why",
     )
 
-    def __init__(self, id: str, *, model: str, protocol: str, stream: bool, key: str = "") -> None:
+    def __init__(self, id: str, model: str, protocol: str, stream: bool, key: str = "") -> None:
         self.id = id
         self.model = model
         self.protocol = protocol

@@ -122,6 +122,10 @@ class Answer(Protocol):
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
+    async def whole(self) -> bytes:
+        """The body at once, of what is not streamed; instead of the pieces."""
+        ...
+
 
 @runtime_checkable
 class Pours(Protocol):

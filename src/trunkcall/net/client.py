@@ -63,6 +63,7 @@ class Client:
         self._open: set[Connection] = set()
         self._active: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
+        self._sound_target = b"/"
         self._sound_headers = b""
         self._closing = False
         self._all_gone: asyncio.Future[None] | None = None
@@ -78,8 +79,9 @@ class Client:
         Raises ServingError: bad_request for a method or target that does not fit on a request line,
         bug for header lines that would break the message.
         """
-        if method not in _METHODS or not _TARGET.fullmatch(target):
+        if method not in _METHODS or (target != self._sound_target and not _TARGET.fullmatch(target)):
             raise ServingError("bad_request", f"Not a request that HTTP can carry: {(method + b' ' + target)[:200]!r}.")
+        self._sound_target = target
         if headers != self._sound_headers:
             if not _HEADERS.fullmatch(headers):
                 raise ServingError("bug", "A request to an upstream has unfit header lines.", detail=repr(headers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import unquote
 
@@ -18,14 +18,27 @@ if TYPE_CHECKING:
     from trunkcall.net.server import Peer
 
 _line: Final = b": ".join
+_PERCENT: Final = 0x25
+"""As a number, which `in` finds ten times as fast as bytes."""
 
 _PROCESS: Final = os.urandom(6).hex()
-_COUNT: Final = itertools.count(1)
+_LAST_DIGITS: Final = tuple(f"{number:02x}" for number in range(256))
 
 _NONE: Final = 0
 _COUNTED: Final = 1
 _CHUNKED: Final = 2
 _UNTIL_CLOSE: Final = 3
+
+
+def _count() -> Iterator[str]:
+    """Ids, unique beyond this process; formatting a number for each would take longer than looking its end up."""
+    for begun in itertools.count():
+        start = f"{_PROCESS}{begun:06x}"
+        for digits in _LAST_DIGITS:
+            yield start + digits
+
+
+_ids: Final = _count()
 
 
 class Exchange:
@@ -68,11 +81,11 @@ class Exchange:
         self._writes = 0
         self.method = head.method
         path, _, self.query = head.target.partition(b"?")
-        self.path = unquote(path.decode()) if b"%" in path else path.decode()
+        self.path = unquote(path.decode()) if _PERCENT in path else path.decode()
         self.headers = head.headers
         self.parameters: dict[str, str] = {}
         self.client = peer.address
-        self.id = f"{_PROCESS}{next(_COUNT):08x}"
+        self.id = next(_ids)
         self.principal = ""
         self.meter: Meter | None = None
         self.status = 0
@@ -218,16 +231,16 @@ class Exchange:
             lines.append(b"connection: close")
         elif not self._minor:
             lines.append(b"connection: keep-alive")
+        lines.append(b"\r\n")
         text = b"\r\n".join(lines)
-        # One CR and one LF between two lines: a value that brings its own would write the answer's next line.
-        ends = len(lines) - 1
-        if text.count(b"\n") != ends or text.count(b"\r") != ends or b"\0" in text:
+        # A value that brings a CR or LF of its own would write the answer's next line.
+        if len(text.splitlines()) != len(lines) or 0 in text:
             raise ServingError("bug", "a header of the answer holds a line break or NUL", detail=repr(text))
         self._framing = framing
         self.closes = closes
         self.status = status
         self.started = True
-        return b"%b%b\r\n\r\n" % (peer.server.status_and_date(status), text)
+        return peer.server.status_and_date(status) + text
 
     def _framed(self, data: bytes) -> bytes:
         """The piece as it goes out, after a head that has not."""

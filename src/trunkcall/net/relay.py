@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from trunkcall.core.errors import ServingError
-from trunkcall.core.ports import Exchange
+from trunkcall.core.ports import Exchange, Header, Response
 
 SWEEP_SECONDS: Final = 1.0
 
@@ -53,6 +53,15 @@ class Reply:
     def started(self) -> bool:
         """Whether the head has been sent, so that an error can only be told in the stream."""
         return self.exchange.started
+
+    async def whole(self, status: int, headers: Sequence[Header], body: bytes) -> None:
+        """Send an answer of one piece; content-length is added. Raises ServingError: cancelled when the client left."""
+        exchange = self.exchange
+        await exchange.respond(Response(status, body, tuple(headers)))
+        if not exchange.complete:
+            # The news that it left, and the cancel that it causes, may still be on their way.
+            await asyncio.sleep(0)
+            raise ServingError("cancelled", "the client left before its answer was complete")
 
     def leave(self) -> None:
         """The client has gone: stop the work."""

@@ -208,7 +208,7 @@ class Peer(asyncio.Protocol):
         limits = self.server.limits
         # RFC 9112, 2.2: one empty line before a request is ignored.
         start = 2 if data.startswith(b"\r\n") else 0
-        end = data.find(b"\r\n\r\n", max(start, known - 3))
+        end = data.find(b"\r\n\r\n", start if known < start + 3 else known - 3)
         try:
             if end < 0:
                 if len(data) > limits.head:
@@ -285,7 +285,8 @@ class Peer(asyncio.Protocol):
 
     def _start(self, body: bytes | None) -> None:
         exchange = self._exchange = Exchange(self, self._head, body)
-        task = self.task = self.server.loop.create_task(self.server.handle(exchange))
+        # By its class: the loop would first make up a name.
+        task = self.task = asyncio.Task(self.server.handle(exchange), loop=self.server.loop, name=exchange.id)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:

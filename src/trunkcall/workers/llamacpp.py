@@ -315,9 +315,7 @@ async def _whole(
             raise ServingError("upstream_error", "the engine ended the answer before it was complete")
     finally:
         generation.leave()
-    body = whole.body()
-    await reply.begin(200, [_JSON, (b"content-length", b"%d" % len(body))])
-    await reply.finish(body)
+    await reply.whole(200, [_JSON], whole.body())
 
 
 async def host(settings: HostSettings, link: ChildLink) -> None:

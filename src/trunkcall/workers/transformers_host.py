@@ -185,7 +185,6 @@ async def _answer(
     emitter: Emitter,
     reply: Reply,
 ) -> None:
-    stream = asked.request.reporting.stream
     tops = asked.request.reporting.logprobs
     scored: list[Sequence[Chosen]] = []
     if asked.request.reporting.echo and isinstance(tops, int):
@@ -216,10 +215,10 @@ async def _answer(
     finally:
         generation.leave()
     data += emitter.end()
-    if not reply.started:
-        head = [(b"content-type", emitter.content_type)]
-        await reply.begin(200, head if stream else [*head, (b"content-length", b"%d" % len(data))])
-    await reply.finish(data)
+    if reply.started:
+        await reply.finish(data)
+    else:
+        await reply.whole(200, [(b"content-type", emitter.content_type)], data)
 
 
 async def _give_vectors(
@@ -233,5 +232,4 @@ async def _give_vectors(
     in_order = tuple(found[place] for place in range(len(inputs)))
     vectors = Vectors(in_order, sum(len(one) for one in inputs))
     body = codec.emit_embeddings(vectors, request, request.model)
-    await reply.begin(200, [_JSON, (b"content-length", b"%d" % len(body))])
-    await reply.finish(body)
+    await reply.whole(200, [_JSON], body)
