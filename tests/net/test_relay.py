@@ -63,17 +63,17 @@ class Service:
 
     async def _flood(self, exchange: Exchange) -> None:
         async def work(reply: Reply) -> None:
-            await reply.begin(200, [(b"content-type", b"text/plain")])
+            await reply.exchange.begin(200, [(b"content-type", b"text/plain")])
             while True:
-                await reply.write(b"x" * 16384)
+                await reply.exchange.write(b"x" * 16384)
                 self.sent += 16384
 
         await self._run(exchange, work)
 
     async def _short(self, exchange: Exchange) -> None:
         async def work(reply: Reply) -> None:
-            await reply.begin(200, [(b"content-type", b"text/plain"), (b"content-length", b"2")])
-            await reply.finish(b"ok")
+            await reply.exchange.begin(200, [(b"content-type", b"text/plain"), (b"content-length", b"2")])
+            await reply.exchange.finish(b"ok")
 
         await self._run(exchange, work)
 

@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from trunkcall.backends.keys import Key, configured_key, own_key
-from trunkcall.backends.upstream import OF_A_KEY, PROBE, PROBED_BYTES, UpstreamOptions, entered, joined
+from trunkcall.backends.upstream import OF_A_KEY, PROBE, PROBED_BYTES, UpstreamOptions, entered, fail, joined
 from trunkcall.backends.vllm import VllmControls
 from trunkcall.core.errors import Kind, ServingError
 from trunkcall.core.events import Event, Fault, Start
@@ -219,7 +219,7 @@ class OpenAI:
                 raise error
             yield answer
         finally:
-            await sent.__aexit__(None, None, None)
+            sent.leave()
 
 
 class Forwarding:
@@ -269,7 +269,10 @@ class Forwarding:
         self.streamed = False
 
     async def __aenter__(self) -> Forwarding:
-        incoming = self._incoming = await entered(self._sent)
+        try:
+            incoming = self._incoming = await self._sent.__aenter__()
+        except ServingError as error:
+            fail(self._sent, error)
         self.status = status = incoming.status
         self.headers = incoming.headers
         if status in _OF_A_KEY or (self._vectors and status in _NO_ROUTE):
@@ -320,14 +323,14 @@ class Forwarding:
             if self.status in _OF_A_KEY or not _is_error(body):
                 raise _refusal(incoming, body, self._key, self._vectors)
         except BaseException:
-            await self._sent.__aexit__(None, None, None)
+            self._sent.leave()
             raise
         self._refused = body
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._sent.__aexit__(kind, error, trace)
+        self._sent.leave()
 
     def __aiter__(self) -> Forwarding:
         return self
@@ -347,9 +350,8 @@ class Forwarding:
     async def whole(self) -> bytes:
         """All that is still to come, as one."""
         incoming = self._incoming
-        return await self._take_whole(incoming) if self._tap is None and incoming is not None else await joined(self)
-
-    async def _take_whole(self, incoming: Incoming) -> bytes:
+        if self._tap is not None or incoming is None:
+            return await joined(self)
         self._incoming = None
         body = incoming.complete() if self._refused is None else self._refused
         if body is None:
@@ -364,7 +366,7 @@ class Forwarding:
             raise StopAsyncIteration
         tap = self._tap
         if tap is None:
-            return await self._take_whole(incoming)
+            return await self.whole()
         while True:
             if tap.failure is not None:
                 raise tap.failure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import msgspec
 
@@ -49,6 +49,11 @@ async def entered(sent: Exchanged) -> Incoming:
     try:
         return await sent.__aenter__()
     except ServingError as error:
-        if error.kind in ("upstream_error", "draining") and sent.zero_bytes:
-            raise ServingError("unreachable", error.message, detail=error.detail) from error
-        raise
+        fail(sent, error)
+
+
+def fail(sent: Exchanged, error: ServingError) -> NoReturn:
+    """Raise what a request failed with before its answer's head: `unreachable` where nothing was seen of one."""
+    if error.kind in ("upstream_error", "draining") and sent.zero_bytes:
+        raise ServingError("unreachable", error.message, detail=error.detail) from error
+    raise error

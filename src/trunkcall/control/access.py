@@ -214,10 +214,11 @@ def guard(
         try:
             if check_network is not None:
                 check_network(exchange)
-            if hosts is not None and access.open:
-                hosts.check(exchange)
-            if pages is not None and access.open:
-                pages.check(exchange)
+            if access.open:
+                if hosts is not None:
+                    hosts.check(exchange)
+                if pages is not None:
+                    pages.check(exchange)
             access.check(exchange, api)
         except ServingError as error:
             refused(api.name, error.kind)

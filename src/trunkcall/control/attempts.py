@@ -57,11 +57,18 @@ async def granted(dispatch: Dispatch, call: Call, meter: Meter, reply: Reply, av
 
     avoid: ids of the replicas that failed this call before. Raises ServingError as Dispatch.lease does, and deadline.
     """
+    found = _ask(dispatch, call, meter, reply, avoid)
+    lease = found if isinstance(found, Lease) else await _wait(found, call, reply)
+    _note(lease, meter, reply)
+    return lease
+
+
+def _ask(dispatch: Dispatch, call: Call, meter: Meter, reply: Reply, avoid: Collection[str]) -> Lease | Wait:
     pool = dispatch.pool(meter.served)
     affinity = None
     if pool.settings.policy in AFFINE and len(pool.replicas) > 1:
         affinity = Belonging(call, reply.exchange.header(SESSION), meter.key)
-    found = dispatch.lease(
+    return dispatch.lease(
         meter.served,
         key=meter.key,
         avoid=avoid,
@@ -69,9 +76,6 @@ async def granted(dispatch: Dispatch, call: Call, meter: Meter, reply: Reply, av
         deadline=reply.deadline,
         affinity=affinity,
     )
-    lease = found if isinstance(found, Lease) else await _wait(found, call, reply)
-    _note(lease, meter, reply)
-    return lease
 
 
 async def _by_others(
@@ -105,15 +109,15 @@ async def _by_model(dispatch: Dispatch, journal: Journal, call: Call, meter: Met
     failure: ServingError | None = None
     while True:
         lease = call.lease if not meter.attempts else None
-        if lease is not None:
-            _note(lease, meter, reply)
-        else:
+        if lease is None:
             try:
-                lease = await granted(dispatch, call, meter, reply, failed)
+                found = _ask(dispatch, call, meter, reply, failed)
+                lease = found if isinstance(found, Lease) else await _wait(found, call, reply)
             except ServingError as error:
                 if failure is None or failure.kind == "unreachable" or error.kind in _ENDS:
                     raise
                 raise failure from error
+        _note(lease, meter, reply)
         if why:
             meter.why = f"{why}; {lease.why}"
         meter.attempts += 1
@@ -210,7 +214,7 @@ async def _wait(wait: Wait, call: Call, reply: Reply) -> Lease:
                 return lease
             if isinstance(call, GenerateCall) and call.stream and call.comment is not None:
                 if not reply.started:
-                    await reply.begin(200, stream_head(b"text/event-stream"))
-                await reply.write(call.comment(Queue(wait.position, wait.loading)))
+                    await reply.exchange.begin(200, stream_head(b"text/event-stream"))
+                await reply.exchange.write(call.comment(Queue(wait.position, wait.loading)))
     finally:
         wait.close()

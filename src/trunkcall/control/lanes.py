@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from functools import cache
 from typing import Final, TypeGuard
 
@@ -108,29 +109,28 @@ async def pass_refusal(refusal: UpstreamRefusal, meter: Meter, reply: Reply) -> 
 
 
 async def _pass_stream(answer: Answer, head: list[Header], reply: Reply) -> None:
-    status = answer.status
+    status, exchange = answer.status, reply.exchange
     pour = answer.pour if isinstance(answer, Pours) else None
     async for piece in answer:
         if not reply.answering:
             reply.answering = True
             if not reply.started:
-                await reply.begin(status, head)
-        await reply.write(piece)
+                await exchange.begin(status, head)
+        await exchange.write(piece)
         if pour is not None:
             # What comes from here on does without a turn of this task.
-            await pour(reply.push)
+            await pour(exchange.push)
     if not reply.started:
-        await reply.begin(status, head)
-    await reply.finish()
+        await exchange.begin(status, head)
+    await exchange.finish()
 
 
-async def _pass_whole(status: int, head: list[Header], body: bytes, reply: Reply) -> None:
+def _pass_whole(status: int, head: list[Header], body: bytes, reply: Reply) -> Awaitable[None]:
     reply.answering = True
     if reply.started:
         # The stream began with queue comments, so an error that came as JSON is told as a frame.
-        await reply.finish(b"data: " + body.strip() + b"\n\n" if status >= 400 else body)
-        return
-    await reply.whole(status, head, body)
+        return reply.exchange.finish(b"data: " + body.strip() + b"\n\n" if status >= 400 else body)
+    return reply.whole(status, head, body)
 
 
 async def _translate(

@@ -51,19 +51,19 @@ class Telling:
                 continue
             reply.answering = True
             if not reply.started:
-                await reply.begin(200, stream_head(emitter.content_type, meter))
-            await reply.write(data)
+                await reply.exchange.begin(200, stream_head(emitter.content_type, meter))
+            await reply.exchange.write(data)
 
     async def last(self, events: Sequence[Event]) -> None:
         """Pass the events on that nobody but us tells."""
         for event in events:
             _note(event, self._meter)
-            await self._reply.write(self._emitter.feed(event))
+            await self._reply.exchange.write(self._emitter.feed(event))
 
     async def remark(self, text: str) -> None:
         """Say something beside a stream that has begun, where its protocol has comments."""
         if self._reply.started and self._call.stream and self._call.comment is not None:
-            await self._reply.write(comment(text))
+            await self._reply.exchange.write(comment(text))
 
     async def end(self) -> None:
         """All has been said: the end of the stream, or the whole answer."""
@@ -72,7 +72,7 @@ class Telling:
         meter.status = 200
         reply.answering = True
         if reply.started:
-            await reply.finish(rest)
+            await reply.exchange.finish(rest)
         else:
             await reply.whole(200, answer_head(self._emitter.content_type, meter), rest)
 

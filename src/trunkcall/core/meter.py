@@ -19,16 +19,18 @@ GAP_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 
 class Histogram:
     """Counts of observations by upper bound, plain integers so that a request pays next to nothing."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("_least", "bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...] = LATENCY_BOUNDS) -> None:
         self.bounds = bounds
+        self._least = bounds[0]
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
     def observe(self, seconds: float) -> None:
         """Count one observation."""
-        self.counts[bisect_left(self.bounds, seconds)] += 1
+        # Few requests wait at all.
+        self.counts[0 if seconds <= self._least else bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
 
 

@@ -238,6 +238,10 @@ class Exchanged:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """What `__aexit__` does, for who need not wait for it."""
         connection = self._incoming.leave() if self._incoming is not None else None
         if connection is not None:
             self._client.release(connection)

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from trunkcall.net.server import Peer
 
 _line: Final = b": ".join
+# As numbers, which `in` finds ten times as fast as bytes.
+_LF: Final = 0x0A
+_CR: Final = 0x0D
 _PERCENT: Final = 0x25
-"""As a number, which `in` finds ten times as fast as bytes."""
 
 _PROCESS: Final = os.urandom(6).hex()
 _LAST_DIGITS: Final = tuple(f"{number:02x}" for number in range(256))
@@ -231,16 +233,16 @@ class Exchange:
             lines.append(b"connection: close")
         elif not self._minor:
             lines.append(b"connection: keep-alive")
+        packed = b"".join(lines)
+        # A value that brings its own line break would write the answer's next line.
+        if _LF in packed or _CR in packed or 0 in packed:
+            raise ServingError("bug", "a header of the answer holds a line break or NUL", detail=repr(lines))
         lines.append(b"\r\n")
-        text = b"\r\n".join(lines)
-        # A value that brings a CR or LF of its own would write the answer's next line.
-        if len(text.splitlines()) != len(lines) or 0 in text:
-            raise ServingError("bug", "a header of the answer holds a line break or NUL", detail=repr(text))
         self._framing = framing
         self.closes = closes
         self.status = status
         self.started = True
-        return peer.server.status_and_date(status) + text
+        return peer.server.status_and_date(status) + b"\r\n".join(lines)
 
     def _framed(self, data: bytes) -> bytes:
         """The piece as it goes out, after a head that has not."""

@@ -17,29 +17,21 @@ Work = Callable[["Reply"], Awaitable[None]]
 class Reply:
     """One answer on its way to a client; `left` is set when the client has gone.
 
-    begin, write, push and finish are the exchange's own: a layer between would cost at each chunk.
+    What is sent goes to its exchange: a layer between would cost at each chunk.
     """
 
     __slots__ = (
         "answering",
-        "begin",
         "cause",
         "deadline",
         "exchange",
-        "finish",
         "left",
-        "push",
         "stalled_sweeps",
         "unread",
-        "write",
     )
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
-        self.begin = exchange.begin
-        self.write = exchange.write
-        self.push = exchange.push
-        self.finish = exchange.finish
         self.left = False
         self.answering = False
         """Whether something of the answer itself has been sent; a head with queue comments is not."""

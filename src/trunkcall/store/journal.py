@@ -289,8 +289,10 @@ class FileJournal:
         fresh: list[Meter] = []
         for _ in range(len(self._opened)):
             meter = self._opened.popleft()
-            live[meter.sequence] = meter
-            fresh.append(meter)
+            # Of one that has ended already the end is a row that is whole in itself.
+            if meter.ended is None:
+                live[meter.sequence] = meter
+                fresh.append(meter)
         for _ in range(closes):
             meter = self._closed.popleft()
             live.pop(meter.sequence, None)

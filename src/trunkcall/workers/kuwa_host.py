@@ -146,10 +146,10 @@ class HostApi:
 
 async def _relay(crossing: Crossing, reply: Reply) -> None:
     try:
-        await reply.begin(200, _HEAD)
+        await reply.exchange.begin(200, _HEAD)
         async for piece in crossing:
-            await reply.write(piece)
-        await reply.finish(ERROR_OCCURRED.encode() if crossing.failed else b"")
+            await reply.exchange.write(piece)
+        await reply.exchange.finish(ERROR_OCCURRED.encode() if crossing.failed else b"")
     finally:
         crossing.leave()
 

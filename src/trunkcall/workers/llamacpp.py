@@ -280,16 +280,17 @@ async def _stream(
             if not data:
                 continue
             if not reply.started:
-                await reply.begin(200, [_SSE, _UNCACHED, (TRACED, b"1")] if asked.traced else [_SSE, _UNCACHED])
+                head = [_SSE, _UNCACHED, (TRACED, b"1")] if asked.traced else [_SSE, _UNCACHED]
+                await reply.exchange.begin(200, head)
             if streamed.complete:
-                await reply.finish(data)
+                await reply.exchange.finish(data)
                 return
-            await reply.write(data)
+            await reply.exchange.write(data)
         raise ServingError("upstream_error", "the engine ended the answer before it was complete")
     except ServingError as error:
         if not reply.started:
             raise
-        await reply.finish(fault_frame(error))
+        await reply.exchange.finish(fault_frame(error))
     finally:
         generation.leave()
 

@@ -204,19 +204,20 @@ async def _answer(
                 break
             if data:
                 if not reply.started:
-                    await reply.begin(200, [(b"content-type", emitter.content_type), (b"cache-control", b"no-cache")])
-                await reply.write(data)
+                    head = [(b"content-type", emitter.content_type), (b"cache-control", b"no-cache")]
+                    await reply.exchange.begin(200, head)
+                await reply.exchange.write(data)
                 data = b""
     except ServingError as error:
         if not reply.started:
             raise
-        await reply.finish(emitter.fault(error))
+        await reply.exchange.finish(emitter.fault(error))
         return
     finally:
         generation.leave()
     data += emitter.end()
     if reply.started:
-        await reply.finish(data)
+        await reply.exchange.finish(data)
     else:
         await reply.whole(200, [(b"content-type", emitter.content_type)], data)
 
