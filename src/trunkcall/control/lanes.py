@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from functools import cache
-from typing import Final, TypeGuard
+from typing import Final, TypeGuard, cast
 
 import msgspec
 
@@ -26,13 +26,22 @@ _TRACED: Final[Header] = (TRACED, b"1")
 
 
 @cache
-def _has_forward(kind: type) -> bool:
-    return issubclass(kind, Forwards)
+def _has(kind: type, ability: type) -> bool:
+    # Requests ask for it; Python takes longer to see whether a class fits a protocol than to pass a chunk on.
+    return issubclass(kind, ability)
 
 
 def forwards(backend: Backend) -> TypeGuard[Forwards]:
-    """Whether a backend has the ability to forward; asked per request, so the slow look is taken once per class."""
-    return _has_forward(type(backend))
+    """Whether a backend has the ability to forward."""
+    return _has(type(backend), Forwards)
+
+
+def _generates(backend: Backend) -> TypeGuard[Generates]:
+    return _has(type(backend), Generates)
+
+
+def _retaining(answer: Answer) -> Retains | None:
+    return cast(Retains, answer) if _has(type(answer), Retains) else None
 
 
 async def attempt(lease: Lease, call: Call, meter: Meter, reply: Reply, again: Again) -> None:
@@ -48,7 +57,7 @@ async def attempt(lease: Lease, call: Call, meter: Meter, reply: Reply, again: A
         if not isinstance(backend, Embeds):
             raise ServingError("unsupported", f"the model {call.model!r} does not give embeddings", param="model")
         await _embed(backend, call, meter, reply)
-    elif isinstance(backend, Generates):
+    elif _generates(backend):
         await _translate(lease, backend, call, meter, reply, again)
     else:
         raise ServingError("unsupported", f"the model {call.model!r} does not generate text", param="model")
@@ -64,8 +73,8 @@ async def _pass_resumably(
     retaining: Retains | None = None
     try:
         async with backend.forward(wire, meter) as answer:
-            if isinstance(answer, Retains):
-                retaining = answer
+            retaining = _retaining(answer)
+            if retaining is not None:
                 retaining.retain()
             await _pass_on(answer, call, meter, reply)
         return
@@ -110,7 +119,7 @@ async def pass_refusal(refusal: UpstreamRefusal, meter: Meter, reply: Reply) -> 
 
 async def _pass_stream(answer: Answer, head: list[Header], reply: Reply) -> None:
     status, exchange = answer.status, reply.exchange
-    pour = answer.pour if isinstance(answer, Pours) else None
+    pour = cast(Pours, answer).pour if _has(type(answer), Pours) else None
     async for piece in answer:
         if not reply.answering:
             reply.answering = True

@@ -92,9 +92,9 @@ class ChatTap:
         if self._raw is not None:
             data = _TRACE.sub(b"", self._raw.feed(data))
         if not self._cutter.tail and data.endswith(self._plain):
-            # Each frame of this shape has two line ends, and no other line end is left over.
-            count = data.count(b"\n") >> 1
-            if data.count(self._plain) == count:
+            # Each frame of this shape has two line ends, and no other line end is left over. Mostly it is one frame.
+            count = 1 if data.find(b"\n\n") == len(data) - 2 else data.count(b"\n") >> 1
+            if count == 1 or data.count(self._plain) == count:
                 if self._name is None:
                     self._meter.progress(count)
                     return data
