@@ -206,3 +206,23 @@ async def test_many_clients_that_leave_at_random_leave_nothing_behind() -> None:
         assert service.relay.live == 0
         # Those that left before their request was read never became work.
         assert set(service.stayed) <= {False}
+
+
+class Gone:
+    """An exchange whose client has left, before anybody was told."""
+
+    complete = False
+
+    def __init__(self) -> None:
+        self.asked: list[Response] = []
+
+    async def respond(self, response: Response) -> None:
+        self.asked.append(response)
+
+
+async def test_a_whole_answer_that_nobody_takes_is_cancelled() -> None:
+    gone = Gone()
+    with pytest.raises(ServingError) as raised:
+        await Reply(gone).whole(200, [(b"content-type", b"text/plain")], b"ok")  # type: ignore[arg-type]
+    assert raised.value.kind == "cancelled"
+    assert gone.asked == [Response(200, b"ok", ((b"content-type", b"text/plain"),))]

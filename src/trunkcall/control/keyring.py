@@ -92,9 +92,6 @@ class Keyring:
         """Of keys that were removed: one that is made anew under such a name goes on, as it does after a restart."""
         self._by_name: dict[str, Account] = {}
         self._by_digest: dict[bytes, Account] = {}
-        self._by_secret: dict[bytes, Account] = {}
-        """Keys that have been shown since the keys last changed, one secret each: hashing it takes as long as all of
-        a key's limits."""
         self._required = False
         self.closed = False
         """Whether a caller needs a key."""
@@ -107,12 +104,7 @@ class Keyring:
 
     def account(self, secret: bytes) -> Account | None:
         """Whose key this is; None for a key that is not known."""
-        found = self._by_secret.get(secret)
-        if found is None:
-            found = self._by_digest.get(hashlib.sha256(secret).digest())
-            if found is not None:
-                self._by_secret[secret] = found
-        return found
+        return self._by_digest.get(hashlib.sha256(secret).digest())
 
     def find(self, name: str) -> Account | None:
         """The key of this name."""
@@ -288,7 +280,6 @@ class Keyring:
             accounts.append(self._operator)
         self._by_name = {account.name: account for account in accounts}
         self._by_digest = {account.digest: account for account in accounts}
-        self._by_secret = {}
         self.closed = self._required or not self.empty
 
 

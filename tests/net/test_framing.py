@@ -1,0 +1,80 @@
+"""Reading heads: lines that have come before are read as they were then, and no secret is remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trunkcall.net import framing
+from trunkcall.net.framing import Head, Refusal, read_head
+
+
+@pytest.fixture(autouse=True)
+def forgetful() -> Iterator[None]:
+    framing._known.clear()
+    yield
+    framing._known.clear()
+
+
+def read(*lines: bytes) -> Head:
+    data = b"".join(line + b"\r\n" for line in (b"GET / HTTP/1.1", *lines))
+    return read_head(data, 0, len(data), 100)
+
+
+def outcome(*lines: bytes) -> Head | tuple[int, str]:
+    try:
+        return read(*lines)
+    except Refusal as refusal:
+        return refusal.status, refusal.message
+
+
+def test_a_line_is_read_alike_the_second_time() -> None:
+    lines = b"Host: x", b"X-A:\t b \t", b"x-a:c", b"X-Empty:", b"X-Bytes: \xe4\xff"
+    first = read(*lines)
+    assert first.headers == [
+        (b"host", b"x"),
+        (b"x-a", b"b"),
+        (b"x-a", b"c"),
+        (b"x-empty", b""),
+        (b"x-bytes", b"\xe4\xff"),
+    ]
+    assert framing._known
+    assert read(*lines) == first
+    assert read(*reversed(lines)).headers == first.headers[::-1]
+
+
+@pytest.mark.parametrize("name", [b"Authorization", b"Proxy-Authorization", b"Cookie", b"API-Key", b"x-api-key"])
+def test_no_secret_is_remembered(name: bytes) -> None:
+    for _ in range(2):
+        assert read(b"Host: x", name + b": secret").first[name.lower()] == b"secret"
+    assert b"secret" not in repr(framing._known).encode()
+    assert list(framing._known) == [b"Host: x"]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    for number in range(3000):
+        assert read(b"X-Number: %d" % number).headers == [(b"x-number", b"%d" % number)]
+        assert len(framing._known) <= 1024
+    long = b"X-Long: " + b"a" * 200
+    assert read(long).headers == [(b"x-long", b"a" * 200)]
+    assert long not in framing._known
+
+
+_WORD = st.text("ab:- \t\r\n\0\x7f\xe4", max_size=6).map(lambda text: text.encode("latin-1"))
+_LINE = st.one_of(_WORD, st.tuples(st.sampled_from([b"Host", b"X-A", b"Cookie"]), _WORD).map(b":".join))
+
+
+@given(st.lists(st.lists(_LINE, max_size=4), max_size=6))
+def test_memory_changes_nothing(heads: list[list[bytes]]) -> None:
+    remembered = [outcome(*lines) for _ in range(2) for lines in heads]
+    fresh: list[Head | tuple[int, str]] = []
+    for lines in heads * 2:
+        framing._known.clear()
+        fresh.append(outcome(*lines))
+    assert remembered == fresh
+    for head in remembered:
+        if isinstance(head, Head):
+            assert not any(byte in value for _, value in head.headers for byte in (0, 10, 13, 127))
