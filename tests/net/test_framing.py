@@ -12,21 +12,26 @@ from trunkcall.net import framing
 from trunkcall.net.framing import Head, Refusal, read_head
 
 
+def forget() -> None:
+    framing._known.clear()
+    framing._asked.clear()
+
+
 @pytest.fixture(autouse=True)
 def forgetful() -> Iterator[None]:
-    framing._known.clear()
+    forget()
     yield
-    framing._known.clear()
+    forget()
 
 
-def read(*lines: bytes) -> Head:
-    data = b"".join(line + b"\r\n" for line in (b"GET / HTTP/1.1", *lines))
+def read(*lines: bytes, first: bytes = b"GET / HTTP/1.1") -> Head:
+    data = b"".join(line + b"\r\n" for line in (first, *lines))
     return read_head(data, 0, len(data), 100)
 
 
-def outcome(*lines: bytes) -> Head | tuple[int, str]:
+def outcome(*lines: bytes, first: bytes = b"GET / HTTP/1.1") -> Head | tuple[int, str]:
     try:
-        return read(*lines)
+        return read(*lines, first=first)
     except Refusal as refusal:
         return refusal.status, refusal.message
 
@@ -63,6 +68,25 @@ def test_what_is_remembered_is_bounded() -> None:
     assert long not in framing._known
 
 
+def test_first_lines_are_read_alike_the_second_time_and_what_they_ask_is_not_remembered() -> None:
+    for _ in range(2):
+        head = read(first=b"POST /v1/models HTTP/1.0")
+        assert (head.method, head.target, head.minor) == ("POST", b"/v1/models", 0)
+        assert read(first=b"GET /v1?key=secret HTTP/1.1").target == b"/v1?key=secret"
+    assert list(framing._asked) == [b"POST /v1/models HTTP/1.0\r\n"]
+    for number in range(3000):
+        assert read(first=b"GET /%d HTTP/1.1" % number).target == b"/%d" % number
+    assert len(framing._asked) <= 1024
+
+
+@pytest.mark.parametrize(
+    "line", [b"GET / HTTP/2.0", b"GET http://x/ HTTP/1.1", b"GET * HTTP/1.1", b"GET / HTTP/1.1 ", b""]
+)
+def test_a_first_line_is_refused_each_time(line: bytes) -> None:
+    for _ in range(2):
+        assert outcome(b"Host: x", first=line)[0] == 400  # type: ignore[index]
+
+
 _WORD = st.text("ab:- \t\r\n\0\x7f\xe4", max_size=6).map(lambda text: text.encode("latin-1"))
 _LINE = st.one_of(_WORD, st.tuples(st.sampled_from([b"Host", b"X-A", b"Cookie"]), _WORD).map(b":".join))
 
@@ -72,7 +96,7 @@ def test_memory_changes_nothing(heads: list[list[bytes]]) -> None:
     remembered = [outcome(*lines) for _ in range(2) for lines in heads]
     fresh: list[Head | tuple[int, str]] = []
     for lines in heads * 2:
-        framing._known.clear()
+        forget()
         fresh.append(outcome(*lines))
     assert remembered == fresh
     for head in remembered:

@@ -54,12 +54,19 @@ class Head(msgspec.Struct, frozen=True):
     """The client waits for 100 Continue before it sends the body."""
 
 
-_UNREPEATED: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie", b"api-key", b"x-api-key"})
-"""Headers that are not remembered, as they may be secrets."""
+_UNREPEATED: Final = frozenset(
+    {b"authorization", b"proxy-authorization", b"cookie", b"set-cookie", b"api-key", b"x-api-key"}
+)
+"""Headers that are not remembered, as they may be secrets; nor is what stands behind a `?`."""
+_QUERY: Final = 0x3F
 _KNOWN_LENGTH: Final = 128
 _MOST_KNOWN: Final = 1024
 _known: dict[bytes, Header] = {}
 """Lines that have come before, as fields: a client's are mostly the same, and a pattern takes five times as long."""
+_Asked = tuple[str, bytes, int]
+"""Method, target and minor version."""
+_asked: dict[bytes, _Asked] = {}
+"""First lines that have come before."""
 
 
 def check_partial(data: bytes | bytearray, start: int) -> None:
@@ -73,23 +80,34 @@ def read_head(data: bytes, start: int, end: int, most_fields: int) -> Head:
 
     Raises Refusal: 400 malformed, 431 too many fields, 501 a transfer coding other than chunked.
     """
-    line = _LINE.match(data, start, end)
-    if line is None:
-        raise Refusal(400, "the request line is not HTTP/1.1")
-    target = line[2]
-    if target[0] != 0x2F and (target != b"*" or line[1] != b"OPTIONS"):
-        raise Refusal(400, "the request target must be a path; this server is no proxy")
-    headers = _fields(data[line.end() : end], most_fields)
-    first = dict(reversed(headers))
+    at = data.find(b"\r\n", start, end) + 2
+    line = data[start:at]
+    method, target, minor = _asked.get(line) or _request_line(line)
+    headers = _fields(data[at:end], most_fields)
+    first = dict(headers)
     if len(first) != len(headers):
+        first = dict(reversed(headers))
         for name in _FRAMING_FIELDS:
             if sum(key == name for key, _ in headers) > 1:
                 raise Refusal(400, f"the header {name.decode()} is given more than once")
-    minor = line[3][0] - 0x30
     expects = minor == 1 and b"expect" in first and first[b"expect"].lower() == b"100-continue"
-    return Head(
-        line[1].decode(), target, minor, headers, first, _length(first, minor), _stays(headers, first, minor), expects
-    )
+    return Head(method, target, minor, headers, first, _length(first, minor), _stays(headers, first, minor), expects)
+
+
+def _request_line(line: bytes) -> _Asked:
+    """What a request's first line says, which is remembered; raises Refusal (400)."""
+    found = _LINE.fullmatch(line)
+    if found is None:
+        raise Refusal(400, "the request line is not HTTP/1.1")
+    target = found[2]
+    if target[0] != 0x2F and (target != b"*" or found[1] != b"OPTIONS"):
+        raise Refusal(400, "the request target must be a path; this server is no proxy")
+    asked = found[1].decode(), target, found[3][0] - 0x30
+    if len(line) <= _KNOWN_LENGTH and _QUERY not in line:
+        if len(_asked) == _MOST_KNOWN:
+            _asked.clear()
+        _asked[line] = asked
+    return asked
 
 
 def _fields(lines: bytes, most: int) -> list[Header]:
