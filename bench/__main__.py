@@ -29,6 +29,7 @@ BENCHMARKS = {
     "kuwa": Benchmark(120, "what Kuwa's kernel adds to a call"),
     "swap": Benchmark(120, "what swaps and reloads add to the streams of other models"),
     "recovery": Benchmark(300, "engines killed under 200 streams: answers as unbroken, longest silence"),
+    "instructions": Benchmark(400, "instructions and cache misses of a request", "valgrind"),
     "web": Benchmark(300, "the web page in a browser: size, paints, frames and shifts while streaming", "Chromium"),
     "ledger": Benchmark(1200, "a million rows: import, sums, single requests, backup", "PostgreSQL for its half"),
     "fastchat": Benchmark(600, "Trunkcall against FastChat's controller, worker and OpenAI server", "make env-all"),
