@@ -51,7 +51,9 @@ def test_a_line_is_read_alike_the_second_time() -> None:
     assert read(*reversed(lines)).headers == first.headers[::-1]
 
 
-@pytest.mark.parametrize("name", [b"Authorization", b"Proxy-Authorization", b"Cookie", b"API-Key", b"x-api-key"])
+@pytest.mark.parametrize(
+    "name", [b"Authorization", b"Proxy-Authorization", b"Cookie", b"API-Key", b"x-api-key", b"X-Upstream-Token"]
+)
 def test_no_secret_is_remembered(name: bytes) -> None:
     for _ in range(2):
         assert read(b"Host: x", name + b": secret").first[name.lower()] == b"secret"

@@ -54,10 +54,8 @@ class Head(msgspec.Struct, frozen=True):
     """The client waits for 100 Continue before it sends the body."""
 
 
-_UNREPEATED: Final = frozenset(
-    {b"authorization", b"proxy-authorization", b"cookie", b"set-cookie", b"api-key", b"x-api-key"}
-)
-"""Headers that are not remembered, as they may be secrets; nor is what stands behind a `?`."""
+_SECRET: Final = re.compile(rb"auth|cookie|credential|key|pass|secret|token")
+"""In the names of headers that are not remembered; nor is what stands behind a `?`."""
 _QUERY: Final = 0x3F
 _KNOWN_LENGTH: Final = 128
 _MOST_KNOWN: Final = 1024
@@ -133,7 +131,7 @@ def _field(line: bytes) -> Header:
         raise Refusal(400, "a header line of the request is malformed")
     name = field[1].lower()
     header = name, field[2].rstrip(b" \t")
-    if len(line) <= _KNOWN_LENGTH and name not in _UNREPEATED:
+    if len(line) <= _KNOWN_LENGTH and not _SECRET.search(name):
         if len(_known) == _MOST_KNOWN:
             _known.clear()
         _known[line] = header
