@@ -36,14 +36,52 @@ def test_longest_beginning_counts_and_a_short_one_does_not() -> None:
 
 
 def test_only_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trunkcall.control.prefixes.KEPT", 4)
+    monkeypatch.setattr("trunkcall.control.prefixes.KEPT", 8)
     prefixes = Prefixes()
-    old, new = marks("a" * 4 * BLOCK), marks("b" * 3 * BLOCK)
+    old, new, last = marks("a" * 4 * BLOCK), marks("b" * 3 * BLOCK), marks("c" * 2 * BLOCK)
     prefixes.note(old, "a")
-    assert prefixes.held("a") == 4
     prefixes.note(new, "b")
-    assert (prefixes.held("a"), prefixes.held("b")) == (1, 3)
-    for id in "cdefg":
-        prefixes.note(new, id)
-    assert prefixes.holders(new) == ("g", "f", "e", "d")
-    assert prefixes.held("b") == 0
+    assert prefixes.holders(old) == ("a",), "half of what is remembered"
+    assert (prefixes.held("a"), prefixes.held("b")) == (4, 3)
+    prefixes.note(last, "c")
+    assert (prefixes.holders(old), prefixes.held("a")) == ((), 0)
+    assert prefixes.holders(new) == ("b",)
+    prefixes.note(last[:1], "d")
+    prefixes.note(marks("e" * 2 * BLOCK), "e")
+    assert prefixes.holders(last) == ("c",)
+
+
+def test_what_is_met_again_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trunkcall.control.prefixes.KEPT", 8)
+    prefixes = Prefixes()
+    known = marks("a" * 2 * BLOCK)
+    prefixes.note(known, "a")
+    for number in range(20):
+        prefixes.note(marks(f"{number:<128}" * 2), "b")
+        prefixes.note(known, "ac"[number % 2])
+    assert set(prefixes.holders(known)) == {"a", "c"}
+
+
+def test_a_mark_has_a_few_holders_the_last_one_first() -> None:
+    prefixes = Prefixes()
+    found = marks("b" * 3 * BLOCK)
+    for id in "bcdefgf":
+        prefixes.note(found, id)
+    assert prefixes.holders(found) == ("f", "g", "e", "d")
+    assert [prefixes.held(id) for id in "bcdefg"] == [0, 0, 3, 3, 3, 3]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdef"), st.lists(st.integers(0, 12), max_size=5)), max_size=60),
+    st.sampled_from([4, 8, 40]),
+)
+def test_what_is_held_is_counted(notes: list[tuple[str, list[int]]], kept: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trunkcall.control.prefixes.KEPT", kept)
+        prefixes = Prefixes()
+        for id, found in notes:
+            prefixes.note(found, id)
+            assert len(prefixes._latest) + len(prefixes._earlier) <= max(kept, 2 * len(found)) + 5
+        for id in "abcdef":
+            halves = (*prefixes._latest.values(), *prefixes._earlier.values())
+            assert prefixes.held(id) == sum(id in holders for holders in halves)

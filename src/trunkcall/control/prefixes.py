@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable
 from itertools import accumulate
 from typing import Final
 
 BLOCK: Final = 128
 """Characters or tokens of the first blocks; after each eight they are twice as long."""
 KEPT: Final = 32768
-"""Marks that are remembered, of the latest prompts."""
+"""Marks that are remembered at most, of the latest prompts; half as many at least."""
 _DOUBLING: Final = 8
 _BLOCKS: Final = 72
 _ENDS: Final = (0, *accumulate(BLOCK * 2 ** (number // _DOUBLING) for number in range(_BLOCKS)))
@@ -35,48 +33,55 @@ def marks(prompt: str | tuple[int, ...]) -> list[int]:
 
 
 class Prefixes:
-    """Remembers for each mark the replicas, by id, that were last given a prompt with it."""
+    """Remembers for each mark the replicas, by id, that were last given a prompt with it.
+
+    In two halves: when the latest is full, the earlier one is forgotten as a whole, so that nobody pays for each mark
+    that goes. What is met again moves to the latest.
+    """
 
     def __init__(self) -> None:
-        self._holders: OrderedDict[int, tuple[str, ...]] = OrderedDict()
+        self._latest: dict[int, tuple[str, ...]] = {}
+        self._earlier: dict[int, tuple[str, ...]] = {}
         self._held: dict[str, int] = {}
+        self._held_earlier: dict[str, int] = {}
 
     def holders(self, found: list[int]) -> tuple[str, ...]:
         """Who holds the longest known beginning, when that is a good part of the prompt."""
+        latest, earlier = self._latest, self._earlier
         for known in range(len(found), 0, -1):
-            holders = self._holders.get(found[known - 1])
+            mark = found[known - 1]
+            holders = latest.get(mark) or earlier.get(mark)
             if holders is not None:
                 return holders if _ENDS[known] >= _ENOUGH * _ENDS[len(found)] else ()
         return ()
 
     def held(self, id: str) -> int:
-        """How many marks a replica holds."""
-        return self._held.get(id, 0)
+        """How many marks a replica holds; those of both halves count twice."""
+        return self._held.get(id, 0) + self._held_earlier.get(id, 0)
 
     def note(self, found: list[int], id: str) -> None:
         """A replica works at a prompt with these marks."""
-        known, held = self._holders, self._held
+        if len(self._latest) + len(found) > KEPT // 2:
+            self._earlier, self._latest = self._latest, {}
+            self._held_earlier, self._held = self._held, {}
+        latest, earlier, held = self._latest, self._earlier, self._held
         alone = (id,)
+        fresh = 0
         for mark in found:
-            holders = known.get(mark)
-            if holders is None:
-                known[mark] = alone
-                held[id] = held.get(id, 0) + 1
+            before = latest.get(mark)
+            if before is None:
+                fresh += 1
+                before = earlier.get(mark)
+                if before is None:
+                    latest[mark] = alone
+                    continue
+                for other in before:
+                    held[other] = held.get(other, 0) + (other != id)
+            elif before[0] == id:
                 continue
-            if holders[0] != id:
-                self._let_go((holders,))
-                holders = known[mark] = (id, *[other for other in holders if other != id][: _HOLDERS - 1])
-                for other in holders:
-                    held[other] = held.get(other, 0) + 1
-            known.move_to_end(mark)
-        self._let_go([known.popitem(last=False)[1] for _ in range(len(known) - KEPT)])
-
-    def _let_go(self, gone: Iterable[tuple[str, ...]]) -> None:
-        held = self._held
-        for holders in gone:
-            for id in holders:
-                left = held[id] - 1
-                if left:
-                    held[id] = left
-                else:
-                    del held[id]
+            elif id not in before:
+                fresh += 1
+            holders = latest[mark] = (id, *[other for other in before if other != id][: _HOLDERS - 1])
+            if len(holders) == len(before) and before[-1] not in holders:
+                held[before[-1]] -= 1
+        held[id] = held.get(id, 0) + fresh
